@@ -1,0 +1,1 @@
+"""The data-parallel vocabulary, one algorithm a file."""

@@ -1,0 +1,200 @@
+"""parallel_map: one function, every element, every core."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engine.algorithms import arrow_map, core_map, ufunc_map
+from engine.algorithms.arguments import call_options, is_arrow
+from engine.algorithms.operands import (
+    as_arrays,
+    check_outputs,
+    elementwise_operand,
+    make_output,
+)
+from engine.errors import KernelTypeError
+from engine.pool.cells import scalar_cell
+from engine.pool.functions import compilable, name_of
+from engine.pool.kernel import HINT_CHUNKS, compile_kernel, output_cells
+from engine.pool.native import run_native
+from engine.pool.program import merge_axes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import DTypeLike
+
+    from engine.pool.functions import CompilableFunction
+    from engine.pool.native import CallOptions
+    from engine.pool.pool import Pool
+
+__all__ = ["parallel_map"]
+
+
+def parallel_map(
+    func: Callable[..., Any],
+    *arrays: Any,
+    out: np.ndarray[Any, Any] | tuple[np.ndarray[Any, Any], ...] | None = None,
+    dtype: DTypeLike | tuple[DTypeLike, ...] | None = None,
+    grain: int | None = None,
+    pool: Pool | None = None,
+    timeout: float | None = None,
+    progress: bool = False,
+) -> Any:
+    """Compute ``func`` elementwise over arrays, on every core.
+
+    Parameters
+    ----------
+    func : callable
+        ``func(x, y, ...) -> z`` or ``-> (z, w, ...)`` of scalars: a NumPy ufunc, a
+        numba ``@vectorize`` or ``@guvectorize`` function (whose core dimensions are
+        honoured), an ``@njit`` function, or a plain Python function, which is
+        compiled.
+    *arrays : array_like
+        NumPy arrays of any shape that broadcasts and any strides, scalars, Arrow
+        arrays and chunked arrays, and whatever offers ``__arrow_c_array__``,
+        ``__arrow_c_stream__`` or ``__array__``.  Elements: bool, int, float, complex,
+        datetime64 and timedelta64, and Arrow's types of these kinds.
+    out : ndarray or tuple of ndarray, optional
+        Where to store the results; may be an input.  Not with Arrow inputs.
+    dtype : dtype or tuple of dtype, optional
+        What to store the results as; by default what `func` returns.
+    grain : int, optional
+        Elements of a chunk; by default chosen from the measured cost.
+    pool : Pool, optional
+        By default the pool of this process.
+    timeout : float, optional
+        Seconds after which what still runs is ended; the caller then computes
+        nothing itself.
+    progress : bool
+        Show a tqdm progress bar.
+
+    Returns
+    -------
+    ndarray, pyarrow.Array or pyarrow.ChunkedArray, or a tuple of them
+        In the broadcast shape, in shared memory, so that feeding a result to the
+        next call copies nothing.  Arrow in, Arrow out, in the same chunk layout;
+        where an input is null the result is null and `func` is not called.
+
+    Raises
+    ------
+    KernelTypeError
+        `func` cannot be compiled for these elements.
+    TimeoutError, WorkerDiedError, PoolClosedError, SharedMemoryFull
+        See there.  What `func` raises is raised here, with a note.
+
+    Notes
+    -----
+    Nothing is copied but inputs of another byte order.  Private inputs are read
+    by the workers a tile at a time.  Concurrency: any thread.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from engine import parallel_map
+    >>> parallel_map(lambda x, y: x * x + y, np.arange(3.0), 1.0)
+    array([1., 2., 5.])
+    """
+    if not callable(func):
+        message = f"func must be callable, not {type(func).__name__}"
+        raise TypeError(message)
+    if not arrays:
+        message = "parallel_map needs at least one array to map over"
+        raise TypeError(message)
+    with call_options(
+        pool=pool, grain=grain, timeout=timeout, progress=progress, what=name_of(func)
+    ) as options:
+        if any(is_arrow(one) for one in arrays):
+            if out is not None:
+                message = "out= takes NumPy arrays; results of Arrow inputs are new Arrow arrays"
+                raise TypeError(message)
+            return arrow_map.map_arrow(func, arrays, dtype, options)
+        if isinstance(func, np.ufunc):
+            return ufunc_map.map_ufunc(func, arrays, out, dtype, options)
+        function = _compilable(func, arrays)
+        inputs = as_arrays(arrays, function.name)
+        if function.core_inputs is not None:
+            return core_map.map_cores(function, inputs, out, dtype, options)
+        return _map_elements(function, inputs, out, dtype, options)
+
+
+def _compilable(func: Callable[..., Any], arrays: tuple[Any, ...]) -> CompilableFunction:
+    try:
+        return compilable(func)
+    except TypeError as error:
+        raise KernelTypeError(
+            kernel=name_of(func),
+            argument_types=tuple(type(one).__name__ for one in arrays),
+            reason=str(error),
+            hint=HINT_CHUNKS,
+        ) from error
+
+
+def _map_elements(
+    function: CompilableFunction,
+    inputs: list[np.ndarray[Any, Any]],
+    out: Any,
+    dtype: Any,
+    options: CallOptions,
+) -> Any:
+    try:
+        input_cells = tuple(scalar_cell(one.dtype) for one in inputs)
+    except TypeError as error:
+        raise KernelTypeError(
+            kernel=function.name,
+            argument_types=tuple(str(one.dtype) for one in inputs),
+            reason=str(error),
+            hint=HINT_CHUNKS,
+        ) from error
+    shape = np.broadcast_shapes(*(one.shape for one in inputs))
+    results, is_tuple = output_cells(function, input_cells, dtype)
+    if out is None:
+        outputs = tuple(make_output(shape, np.dtype(one.storage), inputs) for one in results)
+    else:
+        outputs = check_outputs(out, len(results), shape, is_tuple=is_tuple)
+        for array, cell in zip(outputs, results, strict=True):
+            if not np.can_cast(cell.storage, array.dtype, "same_kind"):
+                message = (
+                    f"{function.name} returns {np.dtype(cell.storage)}, which out= of dtype "
+                    f"{array.dtype} cannot hold; pass dtype={array.dtype} to convert"
+                )
+                raise TypeError(message)
+        if dtype is None:
+            results, _ = output_cells(function, input_cells, tuple(one.dtype for one in outputs))
+    targets = _apart_from(outputs, inputs) if out is not None else outputs
+    kernel = compile_kernel(function, input_cells, results)
+    operands = [
+        elementwise_operand(array, cell, shape)
+        for array, cell in zip(inputs, input_cells, strict=True)
+    ]
+    operands += [
+        elementwise_operand(array, cell, shape, is_output=True)
+        for array, cell in zip(targets, results, strict=True)
+    ]
+    merged, operands = merge_axes(shape, operands, guide=len(inputs)) if shape else ((1,), operands)
+    if not shape:
+        for operand in operands:
+            operand.steps = (0,)
+    run_native(kernel, merged, operands, options)
+    for target, array in zip(targets, outputs, strict=True):
+        if target is not array:
+            np.copyto(array, target)
+    return outputs if is_tuple else outputs[0]
+
+
+def _apart_from(
+    outputs: tuple[np.ndarray[Any, Any], ...], inputs: list[np.ndarray[Any, Any]]
+) -> tuple[np.ndarray[Any, Any], ...]:
+    """Replace outputs that share memory with an input by arrays that do not.
+
+    A chunk may be run twice when a worker dies, and must then find its inputs as
+    they were.
+    """
+    return tuple(
+        make_output(array.shape, array.dtype, [array])
+        if any(np.may_share_memory(array, one) for one in inputs)
+        else array
+        for array in outputs
+    )

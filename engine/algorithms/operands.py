@@ -1,0 +1,124 @@
+"""NumPy arguments as operands: coercion, broadcasting, and outputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engine.errors import KernelTypeError
+from engine.memory.arrays import address_of, empty
+from engine.memory.ledger import count_copy
+from engine.memory.refs import refer
+from engine.pool.kernel import HINT_CHUNKS
+from engine.pool.program import Operand
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from engine.pool.cells import Cell
+
+__all__ = ["as_arrays", "check_outputs", "elementwise_operand", "make_output"]
+
+
+def as_arrays(arrays: Sequence[Any], name: str) -> list[np.ndarray[Any, Any]]:
+    """Turn arguments into arrays that a kernel can read where they are.
+
+    Python numbers take the dtype that NumPy would compute in with the arrays
+    beside them (NEP 50).  Arrays of another byte order are copied, because no
+    compiled kernel can read them.
+    """
+    plain = [one for one in arrays if not isinstance(one, int | float | complex)]
+    given = [np.asarray(one) for one in plain]
+    dtypes = [one.dtype for one in given]
+    remaining = iter(given)
+    result = []
+    for position, one in enumerate(arrays):
+        if isinstance(one, int | float | complex):
+            array = _weak_scalar(one, dtypes)
+        else:
+            array = next(remaining)
+        if array.dtype.hasobject or array.dtype.kind not in "biufcmM":
+            raise KernelTypeError(
+                kernel=name,
+                argument_types=tuple(str(np.asarray(a).dtype) for a in arrays),
+                reason=f"argument {position} has dtype {array.dtype}, which holds no numbers",
+                hint=HINT_CHUNKS,
+            )
+        if not array.dtype.isnative:
+            count_copy("byte order", array.nbytes)
+            array = array.astype(array.dtype.newbyteorder("="))
+        result.append(array)
+    return result
+
+
+def _weak_scalar(value: complex, dtypes: list[np.dtype[Any]]) -> np.ndarray[Any, Any]:
+    numeric = [dtype for dtype in dtypes if dtype.kind in "biufc"]
+    if not numeric or isinstance(value, bool):
+        return np.asarray(value)
+    return np.asarray(value, np.result_type(*numeric, value))
+
+
+def elementwise_operand(
+    array: np.ndarray[Any, Any], cell: Cell, shape: tuple[int, ...], *, is_output: bool = False
+) -> Operand:
+    """Make the operand of a scalar cell, broadcast to the call's shape."""
+    steps = array.strides
+    if array.shape != shape:
+        own = (1,) * (len(shape) - array.ndim) + array.shape
+        own_steps = (0,) * (len(shape) - array.ndim) + array.strides
+        steps = tuple(
+            step if length == wanted else 0
+            for step, length, wanted in zip(own_steps, own, shape, strict=True)
+        )
+    return Operand(
+        cell,
+        address_of(array),
+        steps,
+        refer=lambda: refer(array, writable=is_output),
+        is_output=is_output,
+    )
+
+
+def make_output(
+    shape: tuple[int, ...], dtype: np.dtype[Any], inputs: Sequence[np.ndarray[Any, Any]]
+) -> np.ndarray[Any, Any]:
+    """Make a result array; column-major if every full-sized input is."""
+    full_sized = [one for one in inputs if one.shape == shape and one.ndim > 1]
+    columns_first = bool(full_sized) and all(
+        one.flags.f_contiguous and not one.flags.c_contiguous for one in full_sized
+    )
+    return empty(shape, dtype, "F" if columns_first else "C")
+
+
+def check_outputs(
+    out: Any, count: int, shape: tuple[int, ...], *, is_tuple: bool
+) -> tuple[np.ndarray[Any, Any], ...]:
+    """Check the arrays given as ``out=``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming what is wrong and what is wanted.
+    """
+    arrays = tuple(out) if isinstance(out, tuple) else (out,)
+    if len(arrays) != count or (isinstance(out, tuple) and not is_tuple and count != 1):
+        message = f"out= has {len(arrays)} arrays, but the kernel gives {count}"
+        raise ValueError(message)
+    for array in arrays:
+        if not isinstance(array, np.ndarray):
+            message = f"out= must be a NumPy array, not {type(array).__name__}"
+            raise TypeError(message)
+        if array.shape != shape:
+            message = f"out= has shape {array.shape}, but the result has shape {shape}"
+            raise ValueError(message)
+        if not array.flags.writeable:
+            message = "out= is read-only; pass an array that may be written to"
+            raise ValueError(message)
+        if not array.dtype.isnative:
+            message = f"out= has dtype {array.dtype} of another byte order; use a native one"
+            raise TypeError(message)
+        if any(step == 0 and length > 1 for step, length in zip(array.strides, shape, strict=True)):
+            message = "out= is a broadcast view: several of its elements are the same memory"
+            raise ValueError(message)
+    return arrays

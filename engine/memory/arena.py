@@ -1,0 +1,305 @@
+"""The arena: one shared segment, cut into blocks that are recycled warm.
+
+A process has one arena, and it alone gives out and takes back blocks of it; the
+workers map the same segment and never allocate.  An address range as large as
+most of the machine's memory is reserved once and pages are taken as blocks are
+needed, so one descriptor and one mapping serve for the life of the process, and
+a place is named by its offset alone.
+
+Touching a fresh shared page costs ten times what copying into a warm one does.
+So a freed block goes on a stack of its size class and the next array of that
+size gets the same pages.  Ranges are in one of four states:
+
+``bare``
+    reserved address space without pages; the whole segment at first.
+``warm``
+    has pages, belongs to nobody, merged with its neighbours.
+``cached``
+    has pages, belongs to nobody, kept whole on the stack of its size class.
+``live``
+    leased: some array's bytes.
+
+bare -> warm (grow) -> live (allocate) -> cached (release) -> live (allocate, the
+short way) or -> warm (consolidate) -> bare (trim).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from engine import system
+from engine.errors import SharedMemoryFull
+from engine.memory.extents import Extents
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Arena", "ArenaStatistics", "Lease", "arena", "is_open"]
+
+# One cache line, and what Arrow asks of its buffers.
+ALIGNMENT_BYTES = 64
+
+# Blocks below this size come in powers of two, those above in eighths of one.
+_LARGE_BYTES = 64 * 1024
+
+# The least that is taken from the system at a time.
+_GROW_BYTES = 1024 * 1024
+
+# Free pages beyond this share of the machine's memory go back to the system.
+_KEEP_FRACTION = 0.25
+_RESERVE_FRACTION = 0.9
+_RESERVE_BYTES_MIN = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ArenaStatistics:
+    """What the arena holds, in bytes."""
+
+    reserved_bytes: int
+    live_bytes: int
+    cached_bytes: int
+    warm_bytes: int
+    live_blocks: int
+
+
+def size_class(nbytes: int) -> int:
+    """Round a size up to its class: at most 1/8 is wasted above 64 KiB."""
+    if nbytes <= ALIGNMENT_BYTES:
+        return ALIGNMENT_BYTES
+    power = 1 << (nbytes - 1).bit_length()
+    if power <= _LARGE_BYTES:
+        return power
+    step = max(power >> 4, system.PAGE_BYTES)
+    return -(-nbytes // step) * step
+
+
+class Lease:
+    """The right to use one block until this object dies.
+
+    Every array over the block holds the lease, through ``ndarray.base`` or as the
+    owner of an Arrow buffer, so the block goes back when its last view dies, in
+    whatever order views die.
+
+    Concurrency: may die on any thread at any moment, also inside the arena's own
+    lock when the garbage collector runs there.  It therefore only appends to a
+    deque, which is atomic; the arena collects at its next allocation.
+    """
+
+    # A weakref.finalize would say the same in eight times the time (2 us), and
+    # every result array pays it.
+    __slots__ = ("__weakref__", "_give_back", "address", "nbytes", "offset")
+
+    def __init__(
+        self, offset: int, nbytes: int, address: int, give_back: Callable[[tuple[int, int]], None]
+    ) -> None:
+        self.offset = offset
+        self.nbytes = nbytes
+        self.address = address
+        self._give_back = give_back
+
+    def __del__(self) -> None:
+        """Give the block back."""
+        self._give_back((self.offset, self.nbytes))
+
+
+class Arena:
+    """Allocator over one shared segment.
+
+    Parameters
+    ----------
+    reserve_bytes : int, optional
+        Address space to reserve, and so the most that all blocks together may
+        hold.  Default 90 % of the machine's memory.
+
+    Notes
+    -----
+    Concurrency: any thread of the process that made it.  A forked child inherits
+    the mapping and may read and write what stands there, but must allocate from
+    an arena of its own; `arena` sees to that.
+    """
+
+    def __init__(self, reserve_bytes: int | None = None) -> None:
+        wanted = reserve_bytes or int(system.physical_memory_bytes() * _RESERVE_FRACTION)
+        wanted = -(-wanted // system.PAGE_BYTES) * system.PAGE_BYTES
+        while True:
+            self.fd = system.create_segment(wanted)
+            try:
+                self.mapping = system.map_segment(self.fd, wanted)
+                break
+            except OSError:
+                # A limit on address space (ulimit -v): reserve less.
+                os.close(self.fd)
+                if wanted // 2 < _RESERVE_BYTES_MIN:
+                    raise
+                wanted = wanted // 2 // system.PAGE_BYTES * system.PAGE_BYTES
+        self.reserved_bytes = wanted
+        self.base = system.mapping_address(self.mapping)
+        self.end = self.base + wanted
+        self._keep_bytes = int(system.physical_memory_bytes() * _KEEP_FRACTION)
+        self._lock = threading.Lock()
+        self._bare = Extents()
+        self._bare.put(0, wanted)
+        self._warm = Extents()
+        self._cached: dict[int, list[int]] = {}
+        self._cached_bytes = 0
+        self._live_bytes = 0
+        self._live_blocks = 0
+        self._returned: deque[tuple[int, int]] = deque()
+
+    def lease(self, nbytes: int) -> Lease:
+        """Lease a block of at least `nbytes` bytes, aligned to 64; contents undefined.
+
+        Raises
+        ------
+        SharedMemoryFull
+            Neither recycled pages nor the system can provide the block.
+        """
+        block_bytes = size_class(nbytes)
+        with self._lock:
+            self._collect()
+            stack = self._cached.get(block_bytes)
+            if stack:
+                offset = stack.pop()
+                self._cached_bytes -= block_bytes
+            else:
+                offset = self._carve(block_bytes)
+            self._live_bytes += block_bytes
+            self._live_blocks += 1
+        return Lease(offset, block_bytes, self.base + offset, self._returned.append)
+
+    def offset_of(self, address: int) -> int | None:
+        """Offset of an address in the segment, or None if it lies elsewhere."""
+        return address - self.base if self.base <= address < self.end else None
+
+    def statistics(self) -> ArenaStatistics:
+        """Count what the arena holds now."""
+        with self._lock:
+            self._collect()
+            return ArenaStatistics(
+                reserved_bytes=self.reserved_bytes,
+                live_bytes=self._live_bytes,
+                cached_bytes=self._cached_bytes,
+                warm_bytes=self._warm.total_bytes,
+                live_blocks=self._live_blocks,
+            )
+
+    def trim(self) -> None:
+        """Give every page that no array uses back to the system."""
+        with self._lock:
+            self._collect()
+            self._consolidate()
+            self._punch()
+
+    def _carve(self, block_bytes: int) -> int:
+        """Find room for a block that no stack holds: warm pages first, then new ones."""
+        # Small blocks are cut from a common supply, so that they fill whole pages.
+        supply = block_bytes if block_bytes >= _LARGE_BYTES else _LARGE_BYTES
+        offset = self._warm.take(supply)
+        if offset is None and self._cached_bytes >= supply:
+            self._consolidate()
+            offset = self._warm.take(supply)
+        if offset is None:
+            offset = self._grow(supply)
+        if block_bytes < supply:
+            stack = self._cached.setdefault(block_bytes, [])
+            stack.extend(range(offset + supply - block_bytes, offset, -block_bytes))
+            self._cached_bytes += supply - block_bytes
+        return offset
+
+    def _grow(self, nbytes: int) -> int:
+        """Take pages from the system; on its refusal give back idle ones and try again."""
+        for attempt in range(2):
+            taken = max(nbytes, _GROW_BYTES)
+            offset = self._bare.take(taken)
+            if offset is None:
+                taken = nbytes
+                offset = self._bare.take(taken)
+            if offset is not None:
+                try:
+                    system.grow_segment(self.fd, offset, taken)
+                except system.SegmentLimitError:
+                    self._bare.put(offset, taken)
+                else:
+                    if taken > nbytes:
+                        self._warm.put(offset + nbytes, taken - nbytes)
+                    return offset
+            if attempt == 0:
+                self._consolidate()
+                self._punch()
+        available = min(self._bare.largest_bytes, system.available_memory_bytes())
+        raise SharedMemoryFull(
+            asked_bytes=nbytes, in_use_bytes=self._live_bytes, free_bytes=available
+        )
+
+    def _collect(self) -> None:
+        """Put the blocks of dead leases on the stacks of their size classes."""
+        while self._returned:
+            offset, block_bytes = self._returned.popleft()
+            self._cached.setdefault(block_bytes, []).append(offset)
+            self._cached_bytes += block_bytes
+            self._live_bytes -= block_bytes
+            self._live_blocks -= 1
+        if self._cached_bytes + self._warm.total_bytes > self._keep_bytes:
+            self._consolidate()
+            self._punch()
+
+    def _consolidate(self) -> None:
+        """Merge every cached block into the warm ranges."""
+        for block_bytes, stack in self._cached.items():
+            for offset in stack:
+                self._warm.put(offset, block_bytes)
+        self._cached.clear()
+        self._cached_bytes = 0
+
+    def _punch(self) -> None:
+        """Give the whole pages of every warm range back to the system."""
+        page = system.PAGE_BYTES
+        warm, self._warm = self._warm, Extents()
+        for offset, nbytes in warm:
+            first = -(-offset // page) * page
+            last = (offset + nbytes) // page * page
+            if first >= last:
+                self._warm.put(offset, nbytes)
+                continue
+            system.punch_segment(self.fd, first, last - first)
+            self._bare.put(first, last - first)
+            if offset < first:
+                self._warm.put(offset, first - offset)
+            if last < offset + nbytes:
+                self._warm.put(last, offset + nbytes - last)
+
+
+_current: Arena | None = None
+_creation = threading.Lock()
+
+
+def arena() -> Arena:
+    """Give this process's arena, made at first use.
+
+    The environment variable ``NUMCREW_MEMORY_BYTES`` sets how much it may hold.
+    """
+    global _current  # noqa: PLW0603 - the one arena of the process is the point
+    if _current is None:
+        with _creation:
+            if _current is None:
+                _current = Arena(int(os.environ.get("NUMCREW_MEMORY_BYTES", "0")) or None)
+    return _current
+
+
+def is_open() -> bool:
+    """Tell whether this process has an arena yet."""
+    return _current is not None
+
+
+def _start_afresh_in_child() -> None:
+    """Forget the parent's arena: two allocators over one segment would collide."""
+    global _current, _creation  # noqa: PLW0603
+    _current = None
+    _creation = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_start_afresh_in_child)

@@ -1,0 +1,129 @@
+"""NumPy arrays whose bytes live in the arena."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engine.memory import arena as arena_module
+from engine.memory.ledger import count_copy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, DTypeLike
+
+__all__ = ["address_of", "empty", "full", "is_shared_array", "share_array", "zeros"]
+
+
+class _Bytes:
+    """A leased block in the clothes that NumPy knows; becomes the array's base."""
+
+    __slots__ = ("__array_interface__", "_lease")
+
+    def __init__(self, lease: Any, shape: tuple[int, ...], typestr: str) -> None:
+        self._lease = lease
+        self.__array_interface__ = {
+            "version": 3,
+            "shape": shape,
+            "typestr": typestr,
+            "data": (lease.address, False),
+        }
+
+
+def empty(
+    shape: int | Sequence[int], dtype: DTypeLike = np.float64, order: str = "C"
+) -> np.ndarray[Any, Any]:
+    """Make an array in shared memory without setting its elements.
+
+    Parameters
+    ----------
+    shape : int or sequence of int
+    dtype : dtype, default float64
+        Any fixed-size dtype; not object.
+    order : {'C', 'F'}
+        Memory layout.
+
+    Returns
+    -------
+    ndarray
+        Ordinary in every way, but workers see its bytes without a copy.  The
+        memory is recycled when the last view of it dies.
+
+    Raises
+    ------
+    SharedMemoryFull
+        The machine or the arena has no room for it.
+
+    Notes
+    -----
+    Concurrency: any thread.
+    """
+    dtype = np.dtype(dtype)
+    if dtype.hasobject:
+        message = f"dtype {dtype} holds Python objects, which cannot live in shared memory"
+        raise TypeError(message)
+    dims = tuple(shape) if np.iterable(shape) else (int(shape),)  # type: ignore[arg-type]
+    count = 1
+    for dim in dims:
+        if dim < 0:
+            message = f"shape {dims}: negative dimensions are not allowed"
+            raise ValueError(message)
+        count *= dim
+    lease = arena_module.arena().lease(count * dtype.itemsize)
+    if dtype.fields is None and dtype.subdtype is None:
+        array = np.asarray(_Bytes(lease, dims if order == "C" else dims[::-1], dtype.str))
+    else:
+        raw = np.asarray(_Bytes(lease, (count * dtype.itemsize,), "|u1"))
+        array = raw.view(dtype).reshape(dims if order == "C" else dims[::-1])
+    return array if order == "C" else array.T
+
+
+def zeros(
+    shape: int | Sequence[int], dtype: DTypeLike = np.float64, order: str = "C"
+) -> np.ndarray[Any, Any]:
+    """Make an array of zeros in shared memory; otherwise as `empty`."""
+    array = empty(shape, dtype, order)
+    array.fill(0)
+    return array
+
+
+def full(
+    shape: int | Sequence[int], fill_value: Any, dtype: DTypeLike | None = None, order: str = "C"
+) -> np.ndarray[Any, Any]:
+    """Make an array of one value in shared memory; otherwise as `empty`.
+
+    The dtype defaults to that of `fill_value`, as in `numpy.full`.
+    """
+    array = empty(shape, np.asarray(fill_value).dtype if dtype is None else dtype, order)
+    array[...] = fill_value
+    return array
+
+
+def share_array(array: ArrayLike) -> np.ndarray[Any, Any]:
+    """Return an array with the same contents whose bytes are in the arena.
+
+    An array that is there already is returned as it is; any other is copied once.
+    """
+    array = np.asanyarray(array)
+    if is_shared_array(array):
+        return array
+    columns_first = array.flags.f_contiguous and not array.flags.c_contiguous
+    shared = empty(array.shape, array.dtype, "F" if columns_first else "C")
+    np.copyto(shared, array)
+    count_copy("share", array.nbytes)
+    return shared
+
+
+def is_shared_array(array: np.ndarray[Any, Any]) -> bool:
+    """Tell whether an array's bytes live in this process's arena."""
+    if not arena_module.is_open():
+        return False
+    return arena_module.arena().offset_of(address_of(array)) is not None
+
+
+def address_of(array: np.ndarray[Any, Any]) -> int:
+    """Address of an array's first element."""
+    address: int = array.__array_interface__["data"][0]
+    return address

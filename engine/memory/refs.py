@@ -1,0 +1,178 @@
+"""Names for arrays that travel between processes while the bytes stay.
+
+A reference says where an array's bytes can be found by another process, in one
+of four ways:
+
+``arena``
+    in the shared segment, at an offset: the other process maps the same pages.
+``file``
+    in a file that this process has mapped: the other process maps it too.
+``inline``
+    so few that they travel inside the reference itself.
+``private``
+    in this process's own memory: the other process must read them from there.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engine import system
+from engine.memory import arena as arena_module
+from engine.memory.arrays import address_of
+
+if TYPE_CHECKING:
+    from engine.memory.arena import Arena
+
+__all__ = ["ARENA", "FILE", "INLINE", "PRIVATE", "BytesRef", "Mapped", "refer", "refer_bytes"]
+
+ARENA = "arena"
+FILE = "file"
+INLINE = "inline"
+PRIVATE = "private"
+
+# Below this size, carrying the bytes along is cheaper than any other way.
+_INLINE_BYTES_MAX = 4096
+
+# Looking up which file is mapped where costs up to a millisecond, so it has to
+# be worth while.
+_FILE_BYTES_MIN = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class BytesRef:
+    """Where the bytes of one array or buffer are.
+
+    Attributes
+    ----------
+    kind : str
+        `ARENA`, `FILE`, `INLINE` or `PRIVATE`.
+    place : int
+        Of the byte named ``address`` when the reference was made: its offset in
+        the segment or file, its index in `data`, or its address in the process
+        that made the reference.
+    file : FileMapping, optional
+        The file, for `FILE`.
+    data : bytes, optional
+        The bytes, for `INLINE`.
+    """
+
+    kind: str
+    place: int
+    file: system.FileMapping | None = None
+    data: bytes | None = None
+
+
+def refer_bytes(address: int, low: int, high: int, *, mapped: bool) -> BytesRef:
+    """Make a reference to an address whose data spans [low, high).
+
+    Parameters
+    ----------
+    address : int
+        The byte that the reference names, inside [low, high).
+    low, high : int
+        Bounds of all bytes that may be reached from it.
+    mapped : bool
+        Whether the bytes may come from a mapped file, which is looked up.
+    """
+    if arena_module.is_open():
+        offset = arena_module.arena().offset_of(address)
+        if offset is not None:
+            return BytesRef(ARENA, offset)
+    if mapped and high - low >= _FILE_BYTES_MIN:
+        file = system.mapped_file(low, high - low)
+        if file is not None:
+            return BytesRef(FILE, file.offset + address - low, file=file)
+    return BytesRef(PRIVATE, address)
+
+
+def refer(array: np.ndarray[Any, Any], *, writable: bool = False) -> BytesRef:
+    """Make a reference to an array's first element.
+
+    Parameters
+    ----------
+    array : ndarray
+        Any strides.
+    writable : bool
+        Whether the receiver is going to write; small arrays then do not travel
+        inline and files are not mapped.
+    """
+    address = address_of(array)
+    if arena_module.is_open():
+        offset = arena_module.arena().offset_of(address)
+        if offset is not None:
+            return BytesRef(ARENA, offset)
+    low, high = np.lib.array_utils.byte_bounds(array) if array.size else (address, address)
+    if not writable:
+        if high - low <= _INLINE_BYTES_MAX:
+            data = _bytes_between(array, low, high)
+            return BytesRef(INLINE, address - low, data=data)
+        return refer_bytes(address, low, high, mapped=not _owns_memory(array))
+    return BytesRef(PRIVATE, address)
+
+
+def _bytes_between(array: np.ndarray[Any, Any], low: int, high: int) -> bytes:
+    import ctypes  # noqa: PLC0415 - only small private arrays come here
+
+    return ctypes.string_at(low, high - low) if array.size else b""
+
+
+def _owns_memory(array: np.ndarray[Any, Any]) -> bool:
+    """Tell whether the memory was allocated by NumPy, and so is no mapped file."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        if base.flags.owndata:
+            return True
+        base = base.base
+    return False
+
+
+class Mapped:
+    """Turns references into addresses, in a process that maps the same segment.
+
+    Keeps the most recently used file mappings open, `FILES_MAX` at the most.
+
+    Notes
+    -----
+    Concurrency: one thread.
+    """
+
+    FILES_MAX = 16
+
+    def __init__(self, segment_address: int) -> None:
+        self._segment_address = segment_address
+        self._files: OrderedDict[tuple[str, int, int], tuple[mmap.mmap, int]] = OrderedDict()
+
+    @classmethod
+    def of(cls, arena: Arena) -> Mapped:
+        """Resolver for the process that owns the arena."""
+        return cls(arena.base)
+
+    def address(self, ref: BytesRef) -> int:
+        """Address of the referenced byte here; meaningless for `PRIVATE` and `INLINE`.
+
+        Raises
+        ------
+        FileNotFoundError
+            The mapped file was replaced since the reference was made.
+        """
+        if ref.kind == ARENA:
+            return self._segment_address + ref.place
+        if ref.file is None:
+            message = f"a reference of kind {ref.kind!r} has no address in this process"
+            raise ValueError(message)
+        key = (ref.file.path, ref.file.device, ref.file.inode)
+        found = self._files.get(key)
+        if found is None:
+            mapping = system.map_file(*key)
+            found = self._files[key] = (mapping, system.mapping_address(mapping))
+            if len(self._files) > self.FILES_MAX:
+                # Views handed out keep the mapping itself alive; only the cache forgets it.
+                self._files.popitem(last=False)
+        self._files.move_to_end(key)
+        return found[1] + ref.place

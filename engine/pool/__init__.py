@@ -1,0 +1,1 @@
+"""The pool: kernels, plans, jobs, and the worker processes that run them."""

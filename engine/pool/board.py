@@ -1,0 +1,153 @@
+"""The board: the shared words by which a pool and its workers meet.
+
+The board is one leased block of the arena, an array of 64-bit words in lines of
+`LINE` words, so that words written by different processes never share a pair of
+cache lines:
+
+    WORKER lines, one group a rank             JOB lines, one group a slot
+      line 0  BELL, PARKED    written by pool    line 0  SERIAL ...  written by pool
+      line 1  JOB, CHUNK ...  written by worker  line 1  NEXT        claimed by all
+                                                 line 2  LEFT, LEFT_PARKED
+
+Entering and leaving a job
+--------------------------
+The pool must know when no worker can touch a job's memory any more, also when
+workers are killed at any instruction.  So a worker *announces* a job before it
+looks at it, in a word of its own, and the pool *retires* a job before it takes
+the memory back:
+
+    worker                                pool
+    me.JOB = serial                       slot.SERIAL = 0
+    if slot.SERIAL != serial:             for each live worker:
+        me.JOB = 0; go away                   wait until worker.JOB != serial
+
+All four operations are sequentially consistent, so at least one side sees the
+other: either the worker finds the job retired and goes, or the pool finds the
+worker announced and waits.  Serials are never reused.  A worker that is killed
+leaves its announcement behind; its rank's supervisor clears the word once the
+system has confirmed the death, and notes the chunk that was running.
+"""
+
+# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit, types
+
+from engine.atomics import load, ring, store
+from engine.memory.arrays import zeros
+
+__all__ = ["Board", "announce", "has_left", "open_slot", "retire", "withdraw"]
+
+WORD = 8
+LINE = 16
+
+# Words of a worker, from its first line.
+BELL = 0  # a doorbell: rung when there is a job or an order to close
+PARKED = 1
+CLOSING = 2  # 1: leave when no job is open
+JOB = LINE  # serial of the job announced, 0 for none
+CHUNK = LINE + 1  # 1 + number of the chunk being run, 0 for none
+CHUNKS_RUN = LINE + 2  # for statistics
+WORKER_WORDS = 2 * LINE
+
+# Words of a job slot, from its first line.
+SERIAL = 0  # of the open job, 0 for none
+RANKS = 1  # workers with a rank below this take part
+KEY = 2  # of the payload that the job needs
+PAYLOAD = 3  # its offset in the segment
+PAYLOAD_BYTES = 4
+SPEC = 5  # offset of the job's description
+SPEC_BYTES = 6
+COUNT = 7  # how many chunks can be claimed
+NEXT = LINE  # how many were
+LEFT = 2 * LINE  # a doorbell: rung when a worker has left the job
+LEFT_PARKED = LEFT + 1
+SLOT_WORDS = 3 * LINE
+
+SLOT_COUNT = 16
+
+
+class Board:
+    """The shared words of one pool.
+
+    Parameters
+    ----------
+    ranks : int
+        Number of workers.
+    words : int64 array, optional
+        The board's words in a process that did not make it.
+    """
+
+    def __init__(self, ranks: int, words: np.ndarray[Any, Any] | None = None) -> None:
+        self.ranks = ranks
+        if words is None:
+            words = zeros(self.word_count(ranks), np.int64)
+        self.words = words
+        self.address: int = words.ctypes.data
+
+    @staticmethod
+    def word_count(ranks: int) -> int:
+        """Words that a board for so many workers has."""
+        return ranks * WORKER_WORDS + SLOT_COUNT * SLOT_WORDS
+
+    def worker(self, rank: int) -> int:
+        """Address of a worker's words."""
+        return self.address + WORD * rank * WORKER_WORDS
+
+    def slot(self, index: int) -> int:
+        """Address of a job slot's words."""
+        return self.address + WORD * (self.ranks * WORKER_WORDS + index * SLOT_WORDS)
+
+    def view(self, address: int, count: int) -> np.ndarray[Any, Any]:
+        """The words from an address on, as an array."""
+        first = (address - self.address) // WORD
+        return self.words[first : first + count]
+
+
+@njit(types.void(types.intp, types.int64), nogil=True, cache=True)
+def open_slot(slot, serial):
+    """Open a job whose other words are all written; they are visible with the serial."""
+    store(slot + WORD * NEXT, 0)
+    store(slot + WORD * SERIAL, serial)
+
+
+@njit(types.void(types.intp, types.intp), nogil=True, cache=True)
+def withdraw(slot, me):
+    """Leave a job: nothing of it is touched after this."""
+    store(me + WORD * JOB, 0)
+    # The slot may hold another job by now, whose waiter then looks in vain once.
+    ring(slot + WORD * LEFT)
+
+
+@njit(types.int64(types.intp, types.int64, types.intp, types.int64), nogil=True, cache=True)
+def announce(slots, slot_words, me, rank):
+    """Find an open job for this rank and announce it; return its slot, or -1."""
+    for index in range(SLOT_COUNT):
+        slot = slots + WORD * slot_words * index
+        serial = load(slot + WORD * SERIAL)
+        if serial == 0:
+            continue
+        store(me + WORD * JOB, serial)
+        # The pool retires a job by the other order: see the module's text.
+        if load(slot + WORD * SERIAL) == serial:
+            wanted = rank < load(slot + WORD * RANKS)
+            if wanted and load(slot + WORD * NEXT) < load(slot + WORD * COUNT):
+                return index
+        withdraw(slot, me)
+    return -1
+
+
+@njit(types.void(types.intp), nogil=True, cache=True)
+def retire(slot):
+    """Close a job to workers that have not entered it."""
+    store(slot + WORD * SERIAL, 0)
+
+
+@njit(types.boolean(types.intp, types.int64), nogil=True, cache=True)
+def has_left(worker, serial):
+    """Tell whether a worker is not, and can no longer be, in a retired job."""
+    return load(worker + WORD * JOB) != serial

@@ -1,0 +1,313 @@
+"""One user call, from its publication to its result, whatever dies on the way.
+
+    caller                         board                       workers
+    write description ──────────▶ slot words
+    open_slot, ring bells ──────▶ SERIAL, NEXT ──claim──────▶ run chunk, mark done
+    claim and run too (join) ───▶ NEXT
+    wait until nothing is left and nobody is inside  ◀─ring── leave
+    retire; look at the marks
+
+Chunks that were claimed by a worker that died are the ones without a mark once
+everybody has left.  They are published again as another *wave*, to workers only:
+a chunk that kills should not get a chance to kill the caller.  A chunk that was
+running in `ATTEMPTS_MAX` workers when they died ends the call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import pickle
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+import numpy as np
+
+from engine import atomics
+from engine.errors import TimeoutError, WorkerDiedError  # noqa: A004
+from engine.memory import arena as arena_module
+from engine.memory.arrays import zeros
+from engine.pool import board as words
+from engine.pool.board import has_left, open_slot, retire
+from engine.pool.context import load_word, store_word
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from engine.pool.kernel import Payload
+    from engine.pool.pool import Pool
+
+__all__ = ["ATTEMPTS_MAX", "Job"]
+
+ATTEMPTS_MAX = 3
+
+# Waiting for others to leave costs a spin of this length before the caller parks;
+# it covers the end of an evenly shared call.
+_SPIN_NS = 100_000
+
+# Beyond any number of chunks: nothing is left to claim.
+_NO_MORE = 1 << 62
+
+# How long workers may take to finish their current chunk after the call is over
+# for the caller, before they are ended.
+_GRACE_S = {"error": 1.0, "interrupt": 0.2, "timeout": 0.0}
+
+_serials = itertools.count(1)
+
+
+class Job:
+    """A set of chunks to be run by a pool.
+
+    Parameters
+    ----------
+    pool : Pool
+    name : str
+        Of the user's function.
+    payload : Payload
+        The code that workers need.
+    chunk_count : int
+    describe : callable
+        ``(order_offset, done_offset, count) -> task`` for a wave.
+    ranges : callable
+        ``chunk -> (start, stop)``, for messages.
+    join : callable, optional
+        ``(slot, me, done_address) -> finished`` runs chunks in the caller for a
+        short while.
+    provide : callable, optional
+        ``(verb, chunk, *detail) -> offset`` gives memory that a worker asks for;
+        called by the supervisor.
+    timeout_s : float, optional
+    retries : int
+        How often a chunk may be run again after a worker died with it.
+    on_progress : callable, optional
+        Called with the number of finished chunks.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        name: str,
+        payload: Payload,
+        chunk_count: int,
+        describe: Callable[[int, int, int], Any],
+        ranges: Callable[[int], tuple[int, int]],
+        join: Callable[[int, int, int], bool] | None = None,
+        provide: Callable[..., int] | None = None,
+        timeout_s: float | None = None,
+        retries: int = ATTEMPTS_MAX - 1,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> None:
+        self.serial = next(_serials)
+        self._pool = pool
+        self._supervisor = pool.supervisor
+        self._name = name
+        self._payload = payload
+        self._chunk_count = chunk_count
+        self._describe = describe
+        self._ranges = ranges
+        self._join = join
+        self._provide = provide
+        self._timeout_s = timeout_s
+        self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        self._retries = retries
+        self._on_progress = on_progress
+        self._deaths: list[tuple[int, int]] = []
+        self._errors: list[tuple[int, int, bytes, str]] = []
+        self._attempts: Counter[int] = Counter()
+        self._slot = 0
+
+    def run(self) -> None:
+        """Run every chunk exactly to its end, or raise.
+
+        Raises
+        ------
+        TimeoutError, WorkerDiedError, PoolBrokenError
+            See there.  An exception of the user's function is raised as it is.
+        """
+        ranks = self._pool.compiled_ranks if self._join is not None else self._pool.processes
+        done = zeros(self._chunk_count, np.uint8)
+        self._supervisor.want(ranks)
+        order: np.ndarray[Any, Any] | None = None
+        me = np.zeros(words.WORKER_WORDS, np.int64)
+        with self._pool.slot() as slot:
+            self._slot = slot
+            with self._supervisor.lock:
+                self._supervisor.jobs[self.serial] = self
+            try:
+                while True:
+                    self._run_wave(slot, ranks, order, done, me)
+                    order = self._missing(done)
+                    if order is None:
+                        return
+                    ranks = self._pool.processes
+                    self._supervisor.want(ranks)
+                    self._join = None
+            except BaseException as error:
+                self._abandon(slot, error)
+                raise
+            finally:
+                with self._supervisor.lock:
+                    del self._supervisor.jobs[self.serial]
+
+    def note_error(self, rank: int, chunk: int, data: bytes, text: str) -> None:
+        """Take an exception of the user's function; the supervisor calls this."""
+        self._errors.append((rank, chunk, data, text))
+        store_word(self._slot + words.WORD * words.NEXT, _NO_MORE)
+        self.wake()
+
+    def note_death(self, chunk: int, exitcode: int) -> None:
+        """Take the death of a worker inside this job; the supervisor calls this."""
+        self._deaths.append((chunk, exitcode))
+
+    def provide(self, verb: str, chunk: int, *detail: Any) -> int | None:
+        """Give memory that a worker asks for, None when the results are not wanted."""
+        if self._errors or self._provide is None:
+            return None
+        try:
+            return self._provide(verb, chunk, *detail)
+        except Exception as error:  # noqa: BLE001 - raised in the thread that made the call
+            error.__traceback__ = None
+            self.note_error(-1, chunk, cloudpickle.dumps(error), "")
+            return None
+
+    def wake(self) -> None:
+        """Make the waiting caller look again."""
+        atomics.ring(self._slot + words.WORD * words.LEFT)
+
+    def _run_wave(
+        self,
+        slot: int,
+        ranks: int,
+        order: np.ndarray[Any, Any] | None,
+        done: np.ndarray[Any, Any],
+        me: np.ndarray[Any, Any],
+    ) -> None:
+        """Publish some chunks, take part, and wait until nobody is inside."""
+        owner = arena_module.arena()
+        count = self._chunk_count if order is None else len(order)
+        order_at = -1 if order is None else order.ctypes.data - owner.base
+        task = self._describe(order_at, done.ctypes.data - owner.base, count)
+        spec = pickle.dumps(task, protocol=5)
+        lease = owner.lease(len(spec))
+        owner.mapping[lease.offset : lease.offset + len(spec)] = spec
+        view = self._pool.board.view(slot, words.SLOT_WORDS)
+        view[words.RANKS] = ranks
+        view[words.KEY] = self._payload.key
+        view[words.PAYLOAD] = self._payload.lease.offset
+        view[words.PAYLOAD_BYTES] = self._payload.nbytes
+        view[words.SPEC] = lease.offset
+        view[words.SPEC_BYTES] = len(spec)
+        view[words.COUNT] = count
+        open_slot(slot, self.serial)
+        self._supervisor.ring(ranks)
+        if self._join is not None:
+            my_words, marks = me.ctypes.data, done.ctypes.data
+            try:
+                while not self._join(slot, my_words, marks):
+                    self._report(done)
+            except Exception as error:
+                self._annotate(error, int(me[words.CHUNK]) - 1, "the calling process", None)
+                raise
+        self._wait(slot, count, done)
+
+    def _wait(self, slot: int, count: int, done: np.ndarray[Any, Any]) -> None:
+        bell = slot + words.WORD * words.LEFT
+        next_at = slot + words.WORD * words.NEXT
+        seen = load_word(bell)
+        spin_ns = _SPIN_NS if self._pool.may_spin else 0
+        while True:
+            if load_word(next_at) >= count:
+                retire(slot)
+                if self._is_empty():
+                    return
+            if self._errors or self._supervisor.broken is not None:
+                self._raise_error()
+            park_ns = atomics.PARK_NS_MAX
+            if self._deadline is not None:
+                left_s = self._deadline - time.monotonic()
+                if left_s <= 0:
+                    raise TimeoutError(timeout_s=self._timeout_s or 0.0, what=self._name)
+                park_ns = min(park_ns, int(left_s * 1e9) + 1)
+            seen = atomics.await_ring(bell, seen, spin_ns, park_ns)
+            self._report(done)
+
+    def _is_empty(self) -> bool:
+        """Tell whether no worker is inside the retired job."""
+        board = self._pool.board
+        return all(has_left(board.worker(rank), self.serial) for rank in range(board.ranks))
+
+    def _missing(self, done: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
+        """List the chunks to run again, or None when all are finished."""
+        self._report(done)
+        if not self._errors and done.all():
+            return None
+        # Whoever left a chunk unfinished either died or sent an error before leaving,
+        # and both are with the supervisor by now or will be.
+        with self._supervisor.lock:
+            self._supervisor.lock.wait_for(
+                lambda: self._errors or self._deaths or self._supervisor.broken
+            )
+            deaths, self._deaths = self._deaths, []
+        if self._errors or self._supervisor.broken is not None:
+            self._raise_error()
+        for chunk, exitcode in deaths:
+            if chunk < 0 or done[chunk]:
+                continue
+            self._attempts[chunk] += 1
+            if self._attempts[chunk] > self._retries:
+                raise WorkerDiedError(
+                    kernel=self._name,
+                    chunk=self._ranges(chunk),
+                    exitcode=exitcode,
+                    attempts=self._attempts[chunk],
+                )
+        missing = np.flatnonzero(done == 0)
+        order = zeros(len(missing), np.int64)
+        order[:] = missing
+        return order
+
+    def _raise_error(self) -> None:
+        if not self._errors:
+            if self._supervisor.broken is not None:
+                raise self._supervisor.broken
+            return
+        rank, chunk, data, text = self._errors[0]
+        error: BaseException = pickle.loads(data)  # noqa: S301 - from a worker that we started
+        if rank < 0:
+            raise error
+        self._annotate(error, chunk, f"worker {rank}", text)
+        raise error
+
+    def _annotate(self, error: BaseException, chunk: int, where: str, text: str | None) -> None:
+        """Note on an exception where it was raised."""
+        place = ""
+        if chunk >= 0:
+            start, stop = self._ranges(chunk)
+            place = f", chunk [{start}, {stop})"
+        note = f"in kernel {self._name}{place}, {where}"
+        error.add_note(f"{note}:\n\n{text}" if text else note)
+
+    def _abandon(self, slot: int, error: BaseException) -> None:
+        """Take the job away from everybody, so that its memory can be taken back."""
+        store_word(slot + words.WORD * words.NEXT, _NO_MORE)
+        retire(slot)
+        if isinstance(error, TimeoutError):
+            grace_s = _GRACE_S["timeout"]
+        else:
+            grace_s = _GRACE_S["error" if isinstance(error, Exception) else "interrupt"]
+        bell = slot + words.WORD * words.LEFT
+        deadline = time.monotonic() + grace_s
+        while not self._is_empty():
+            if time.monotonic() >= deadline:
+                self._supervisor.kill_workers_in(self.serial)
+            seen = load_word(bell)
+            if not self._is_empty():
+                atomics.await_ring(bell, seen, 0, 10_000_000)
+
+    def _report(self, done: np.ndarray[Any, Any]) -> None:
+        if self._on_progress is not None:
+            with contextlib.suppress(ValueError):
+                self._on_progress(int(np.count_nonzero(done)))

@@ -1,0 +1,269 @@
+"""Kernels: a function compiled for given cells, and its machine code on the move.
+
+The caller compiles; workers load the same machine code under the kernel's key.
+numba can serialise what its own disk cache needs, a `CompileResult`, by the
+private `_reduce` and `_rebuild`; the version bound in ``pyproject.toml`` and the
+tests in ``tests/test_kernel.py`` guard that.  Where code is tied to addresses of
+the caller (a ctypes pointer, say), the function itself travels and the worker
+compiles it; `counters` shows that it happened.
+"""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import cloudpickle
+import numpy as np
+from numba import typeof, types
+from numba.core.compiler import CompileResult
+from numba.core.errors import NumbaError
+from numba.core.registry import cpu_target
+from numba.np import numpy_support
+
+from engine.errors import KernelTypeError
+from engine.memory import arena as arena_module
+from engine.pool.cells import Cell, scalar_cell
+from engine.pool.functions import CompilableFunction
+from engine.pool.loop import compile_inner
+
+__all__ = ["Kernel", "Payload", "compile_kernel", "counters", "load_kernel", "output_cells"]
+
+HINT_CHUNKS = (
+    "Use parallel_map_chunks, which hands whole chunks to any Python callable, "
+    "or convert the argument."
+)
+
+# What this process compiled and loaded; workers report theirs to the caller.
+counters = {"kernels_compiled": 0, "kernels_loaded": 0, "kernels_recompiled": 0}
+
+_keys = itertools.count(1)
+
+
+@dataclass(eq=False)
+class Payload:
+    """Bytes that a worker fetches once by key, leased in the arena."""
+
+    key: int
+    nbytes: int
+    lease: Any
+
+    @classmethod
+    def of(cls, data: bytes) -> Payload:
+        """Put bytes into the arena under a new key."""
+        owner = arena_module.arena()
+        lease = owner.lease(len(data))
+        owner.mapping[lease.offset : lease.offset + len(data)] = data
+        return cls(next(_keys), len(data), lease)
+
+
+@dataclass(eq=False)
+class Kernel:
+    """A compiled inner loop.
+
+    Attributes
+    ----------
+    name : str
+        Of the user's function.
+    inputs, outputs : tuple of Cell
+    masked : bool
+        Whether a validity bit comes before the inputs.
+    address : int
+        Of the native inner loop in this process.
+    cost_ns : float
+        Measured time per index on one core; 0 while it is unknown.
+    """
+
+    name: str
+    inputs: tuple[Cell, ...]
+    outputs: tuple[Cell, ...]
+    masked: bool
+    address: int
+    result: Any
+    function: CompilableFunction
+    cost_ns: float = 0.0
+    _payload: Payload | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def learn_cost(self, elapsed_ns: float, count: int) -> None:
+        """Take a measurement into the running estimate of `cost_ns`."""
+        measured = elapsed_ns / count
+        # A moving average: data-dependent kernels differ from call to call.
+        self.cost_ns = measured if not self.cost_ns else 0.7 * self.cost_ns + 0.3 * measured
+
+    def payload(self) -> Payload:
+        """Machine code for the workers, serialised at first need."""
+        with self._lock:
+            if self._payload is None:
+                self._payload = Payload.of(self._serialise())
+            return self._payload
+
+    def _serialise(self) -> bytes:
+        if not self.result.library.has_dynamic_globals:
+            return pickle.dumps(("code", self.result._reduce()))  # noqa: SLF001
+        recipe = (self.function.dispatcher, self.inputs, self.outputs, self.masked)
+        return pickle.dumps(("recipe", cloudpickle.dumps(recipe)))
+
+
+def native_address(result: Any) -> int:
+    """Address of a compile result's native function."""
+    address: int = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
+    return address
+
+
+def load_kernel(data: bytes) -> tuple[int, Any]:
+    """Make a kernel's code runnable in this process.
+
+    Returns
+    -------
+    address : int
+        Of the native inner loop.
+    keep : object
+        Must be kept as long as the address is used.
+    """
+    kind, content = pickle.loads(data)  # noqa: S301 - from the process that started us
+    if kind == "code":
+        counters["kernels_loaded"] += 1
+        result = CompileResult._rebuild(cpu_target.target_context, *content)  # noqa: SLF001
+    else:
+        counters["kernels_recompiled"] += 1
+        dispatcher, inputs, outputs, masked = cloudpickle.loads(content)
+        result = compile_inner(typeof(dispatcher), inputs, outputs, masked=masked)
+    return native_address(result), result
+
+
+_compiled: WeakKeyDictionary[Any, dict[Any, Kernel]] = WeakKeyDictionary()
+_compiling = threading.Lock()
+
+
+def compile_kernel(
+    function: CompilableFunction,
+    inputs: tuple[Cell, ...],
+    outputs: tuple[Cell, ...],
+    *,
+    masked: bool = False,
+) -> Kernel:
+    """Compile a function for given cells, or find that it was done before.
+
+    Raises
+    ------
+    KernelTypeError
+        numba cannot compile it.
+    """
+    known = _compiled.get(function.dispatcher)
+    key = (inputs, outputs, masked)
+    if known is not None and key in known:
+        return known[key]
+    with _compiling:
+        kernel = _compiled.setdefault(function.dispatcher, {}).get(key)
+        if kernel is None:
+            try:
+                result = compile_inner(
+                    typeof(function.dispatcher), inputs, outputs, masked=masked
+                )
+            except (NumbaError, TypeError, NotImplementedError) as error:
+                raise _not_compilable(function, inputs, error) from error
+            counters["kernels_compiled"] += 1
+            kernel = Kernel(
+                function.name, inputs, outputs, masked, native_address(result), result, function
+            )
+            _compiled[function.dispatcher][key] = kernel
+    return kernel
+
+
+def output_cells(
+    function: CompilableFunction, inputs: tuple[Cell, ...], dtype: Any = None
+) -> tuple[tuple[Cell, ...], bool]:
+    """Infer what an elementwise function returns for given inputs.
+
+    Parameters
+    ----------
+    dtype : dtype or sequence of dtype, optional
+        What to store instead of what the function returns.
+
+    Returns
+    -------
+    outputs : tuple of Cell
+        One scalar cell a result.
+    is_tuple : bool
+        Whether the function returns a tuple.
+    """
+    arguments = tuple(cell.argument_type for cell in inputs)
+    try:
+        call = typeof(function.dispatcher).get_call_type(
+            cpu_target.typing_context, arguments, {}
+        )
+    except (NumbaError, TypeError, NotImplementedError) as error:
+        raise _not_compilable(function, inputs, error) from error
+    returned = types.unliteral(call.return_type)
+    is_tuple = isinstance(returned, types.BaseTuple)
+    members = tuple(returned.types) if is_tuple else (returned,)
+    if dtype is None:
+        stored = [_stored_dtype(function, inputs, types.unliteral(member)) for member in members]
+    else:
+        wanted = list(dtype) if isinstance(dtype, tuple | list) else [dtype] * len(members)
+        if len(wanted) != len(members):
+            message = (
+                f"dtype has {len(wanted)} entries, but {function.name} returns {len(members)} values"
+            )
+            raise ValueError(message)
+        stored = [np.dtype(one) for one in wanted]
+    outputs = tuple(scalar_cell(one) for one in stored)
+    for member, cell in zip(members, outputs, strict=True):
+        _stored_dtype(function, inputs, types.unliteral(member))
+        if cpu_target.typing_context.can_convert(member, cell.type) is None:
+            raise KernelTypeError(
+                kernel=function.name,
+                argument_types=_names(inputs),
+                reason=f"it returns {member}, which cannot be stored as {cell.type}",
+                hint="Ask for another dtype=.",
+            )
+    return outputs, is_tuple
+
+
+def _stored_dtype(
+    function: CompilableFunction, inputs: tuple[Cell, ...], returned: Any
+) -> np.dtype[Any]:
+    if isinstance(returned, types.Optional) or returned is types.none:
+        reason = "it returns None, or does so on some path"
+        hint = "Return a number on every path; for missing values return float('nan')."
+    else:
+        try:
+            dtype = numpy_support.as_dtype(returned)
+        except NotImplementedError:
+            reason = f"it returns {returned}, which is not a number"
+            hint = HINT_CHUNKS
+        else:
+            if dtype.kind in "biufcmM":
+                return dtype
+            reason = f"it returns {returned}, which is not a number"
+            hint = HINT_CHUNKS
+    raise KernelTypeError(
+        kernel=function.name, argument_types=_names(inputs), reason=reason, hint=hint
+    )
+
+
+def _names(inputs: tuple[Cell, ...]) -> tuple[str, ...]:
+    return tuple(str(cell.argument_type) for cell in inputs)
+
+
+def _not_compilable(
+    function: CompilableFunction, inputs: tuple[Cell, ...], error: Exception
+) -> KernelTypeError:
+    text = str(error).strip()
+    hint = HINT_CHUNKS
+    if "Cannot modify readonly array" in text or "readonly" in text.lower():
+        hint = (
+            "The array is private to this process, so workers may only read it: pass "
+            "engine.share(array), or make it with engine.zeros or engine.empty, to write to it."
+        )
+    return KernelTypeError(
+        kernel=function.name,
+        argument_types=_names(inputs),
+        reason=f"numba says:\n{text}\n",
+        hint=hint,
+    )

@@ -1,0 +1,208 @@
+"""Running a compiled kernel over operands: alone when small, as a job when not."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from engine.pool import board as words
+from engine.pool import driver
+from engine.pool.cells import BIT
+from engine.pool.context import in_worker, load_word
+from engine.pool.job import ATTEMPTS_MAX, Job
+from engine.pool.program import Operand, bind_here, specify
+from engine.pool.tasks import NativeTask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from engine.pool.kernel import Kernel
+
+__all__ = ["CallOptions", "run_native"]
+
+# Work that one core does in this time is not worth sharing: publishing a job and
+# waking a parked worker takes about as long.
+_ALONE_NS = 100_000
+
+# How long the caller computes alone to learn what an unknown kernel costs.
+_PROBE_NS = 50_000
+
+# A chunk should take about this long: a thousand times what a claim costs, and
+# short enough for the last one not to keep everybody waiting.
+_CHUNK_NS = 200_000
+
+# Chunks a participant should find at least, so that uneven ones balance.
+_CHUNKS_PER_PROCESS = 16
+
+# The marks of finished chunks take a byte each.
+CHUNKS_MAX = 1 << 20
+
+# The caller returns to Python this often, to see signals.
+_CALLER_SLICE_NS = 50_000_000
+
+# Boundaries on multiples of this share no cache line and no byte of a bitmap.
+_ALIGN = 512
+
+
+@dataclass(frozen=True, slots=True)
+class CallOptions:
+    """What the user said about how a call is to run; `pool` is None inside a worker."""
+
+    pool: Any
+    grain: int | None = None
+    timeout_s: float | None = None
+    retries: int = ATTEMPTS_MAX - 1
+    on_progress: Callable[[int], None] | None = None
+
+
+def run_native(
+    kernel: Kernel, shape: tuple[int, ...], operands: list[Operand], options: CallOptions
+) -> None:
+    """Run a kernel on every index of a merged outer shape.
+
+    Parameters
+    ----------
+    kernel : Kernel
+    shape : tuple of int
+        Outer shape, merged by `merge_axes`; at least one axis.
+    operands : list of Operand
+        One for each cell, their steps for `shape`.
+    options : CallOptions
+    """
+    total = prod(shape)
+    if total == 0:
+        return
+    if in_worker():
+        program = bind_here(kernel.address, shape, operands)
+        driver.run_range(program.words, program.scratch, 0, total)
+        return
+    alone = not options.pool.isolate and options.timeout_s is None
+    first = 0
+    if alone:
+        first = _start_alone(kernel, shape, operands, total, options)
+    if first < total:
+        _share(kernel, shape, operands, (first, total), options, join=alone)
+    if options.on_progress is not None:
+        options.on_progress(total)
+
+
+def _start_alone(
+    kernel: Kernel,
+    shape: tuple[int, ...],
+    operands: list[Operand],
+    total: int,
+    options: CallOptions,
+) -> int:
+    """Compute what is not worth sharing; return where the rest begins."""
+    if options.grain is not None and options.grain < total:
+        return 0
+    known_ns = kernel.cost_ns * total
+    if known_ns > _ALONE_NS:
+        return 0
+    program = bind_here(kernel.address, shape, operands)
+    # Only the loop itself is timed: what Python adds to a call is no part of the
+    # cost of an index, and would make small calls look like large ones.
+    begun = time.perf_counter_ns()
+    if known_ns:
+        driver.run_range(program.words, program.scratch, 0, total)
+        kernel.learn_cost(time.perf_counter_ns() - begun, total)
+        return total
+    first = driver.probe(program.words, program.scratch, 0, total, _PROBE_NS)
+    kernel.learn_cost(time.perf_counter_ns() - begun, first)
+    if first < total and any(one.is_output and one.cell.storage == BIT for one in operands):
+        # Computing a few again is what keeps a byte of the result to one chunk.
+        first -= first % _ALIGN
+    return first
+
+
+def _chunk_length(kernel: Kernel, count: int, operands: list[Operand], options: CallOptions) -> int:
+    """Choose how many indices a chunk has."""
+    least = -(-count // CHUNKS_MAX)
+    if options.grain is not None:
+        length = max(options.grain, least)
+    else:
+        fair = -(-count // (options.pool.processes * _CHUNKS_PER_PROCESS))
+        if kernel.cost_ns:
+            # Never finer than the time of a chunk asks for, nor so coarse that
+            # there are not enough to balance.
+            length = max(min(fair, int(_CHUNK_NS / kernel.cost_ns)), least, 1)
+        else:
+            length = max(fair, least, 1)
+        if length > _ALIGN:
+            length -= length % _ALIGN
+            length = max(length, -(-least // _ALIGN) * _ALIGN)
+    if any(one.is_output and one.cell.storage == BIT for one in operands):
+        length = -(-length // _ALIGN) * _ALIGN
+    return length
+
+
+def _share(
+    kernel: Kernel,
+    shape: tuple[int, ...],
+    operands: list[Operand],
+    bounds: tuple[int, int],
+    options: CallOptions,
+    *,
+    join: bool,
+) -> None:
+    first, stop = bounds
+    length = _chunk_length(kernel, stop - first, operands, options)
+    chunk_count = -(-(stop - first) // length)
+    pool = options.pool
+    described: list[bytes] = []
+
+    def describe(order: int, done: int, count: int) -> NativeTask:
+        if not described:
+            described.append(specify(shape, operands))
+        return NativeTask(described[0], first, stop, length, count, order, done)
+
+    def ranges(chunk: int) -> tuple[int, int]:
+        return first + chunk * length, min(first + (chunk + 1) * length, stop)
+
+    mine: list[Any] = []
+
+    def take_part(slot: int, me: int, done: int) -> bool:
+        if not mine:
+            mine.append(bind_here(kernel.address, shape, operands))
+        program = mine[0]
+        chunks_before = _chunks_run(me)
+        begun = time.perf_counter_ns()
+        finished = driver.run_claims(
+            program.words,
+            program.scratch,
+            slot,
+            me,
+            0,
+            done,
+            first,
+            stop,
+            length,
+            chunk_count,
+            _CALLER_SLICE_NS,
+        )
+        chunks = _chunks_run(me) - chunks_before
+        if chunks:
+            kernel.learn_cost(time.perf_counter_ns() - begun, min(chunks * length, stop - first))
+        return bool(finished)
+
+    on_progress = options.on_progress
+    Job(
+        pool,
+        name=kernel.name,
+        payload=kernel.payload(),
+        chunk_count=chunk_count,
+        describe=describe,
+        ranges=ranges,
+        join=take_part if join else None,
+        timeout_s=options.timeout_s,
+        retries=options.retries,
+        on_progress=None
+        if on_progress is None
+        else lambda chunks: on_progress(min(first + chunks * length, stop)),
+    ).run()
+
+
+def _chunks_run(me: int) -> int:
+    return int(load_word(me + words.WORD * words.CHUNKS_RUN))

@@ -1,0 +1,226 @@
+"""The pool: a team of worker processes, and the way to get one.
+
+See `engine.pool.job` for how a call runs on it, `engine.pool.board` for how the
+processes meet, and `engine.pool.supervisor` for how workers are kept alive.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+
+from engine import system
+from engine.errors import PoolClosedError
+from engine.memory import arena as arena_module
+from engine.pool.board import SLOT_COUNT, Board
+from engine.pool.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from types import TracebackType
+
+__all__ = ["Pool", "default_pool"]
+
+# A worker that has nothing to do looks for work this long before it parks: longer
+# than the Python code between two calls, short enough to be idle at once.
+_SPIN_NS = 200_000
+
+
+class Pool:
+    """Worker processes that run kernels over shared memory.
+
+    Workers start without importing the user's main module, so no
+    ``if __name__ == "__main__"`` guard is needed, and they start when first
+    needed.  A worker that dies is replaced, and what it was doing is done again.
+
+    Parameters
+    ----------
+    processes : int, optional
+        How many processes compute at the same time.  Default: the CPUs that this
+        process may use, by affinity and cgroup quota.
+    initializer : callable, optional
+        Called with `initargs` in each worker when it starts.
+    initargs : sequence
+        Arguments of the initializer.
+    maxtasksperchild : int, optional
+        Replace a worker after it took part in so many calls.
+    isolate : bool
+        Run kernels in workers only.  By default the caller computes too, beside
+        ``processes - 1`` workers, which is faster, but lets a kernel that
+        crashes take the caller with it.
+
+    Raises
+    ------
+    ValueError
+        `processes` or `maxtasksperchild` is less than 1.
+
+    Notes
+    -----
+    Concurrency: several threads may make calls on one pool at once.  A pool
+    belongs to the process that made it.
+
+    Examples
+    --------
+    >>> with Pool(2) as pool:
+    ...     parallel_map(np.sqrt, x, pool=pool)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        processes: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Sequence[Any] = (),
+        maxtasksperchild: int | None = None,
+        *,
+        isolate: bool = False,
+    ) -> None:
+        if processes is not None and processes < 1:
+            message = f"processes must be at least 1, not {processes}"
+            raise ValueError(message)
+        if maxtasksperchild is not None and maxtasksperchild < 1:
+            message = f"maxtasksperchild must be at least 1 or None, not {maxtasksperchild}"
+            raise ValueError(message)
+        if initializer is not None and not callable(initializer):
+            message = f"initializer must be callable, not {type(initializer).__name__}"
+            raise TypeError(message)
+        budget = system.cpu_budget()
+        self.processes: int = processes or budget
+        self.isolate = isolate
+        self.may_spin = self.processes <= budget
+        self.board = Board(self.processes)
+        arena = arena_module.arena()
+        self.supervisor = Supervisor(
+            self.board,
+            {
+                "ranks": self.processes,
+                "segment_bytes": arena.reserved_bytes,
+                "board_offset": self.board.address - arena.base,
+                "spin_ns": _SPIN_NS if self.may_spin else 0,
+                "tasks_max": maxtasksperchild,
+                "threads": max(budget // self.processes, 1),
+                "initializer": cloudpickle.dumps((initializer, tuple(initargs)))
+                if initializer is not None
+                else None,
+            },
+        )
+        self._pid = os.getpid()
+        self._closed = False
+        self._free_slots = [self.board.slot(index) for index in range(SLOT_COUNT)]
+        self._slots = threading.Condition()
+        # Also when the pool is dropped without a close, and at exit.
+        self._end_all = weakref.finalize(self, self.supervisor.close, graceful=False)
+
+    @property
+    def compiled_ranks(self) -> int:
+        """How many workers take part beside the caller in running compiled kernels."""
+        return self.processes if self.isolate else self.processes - 1
+
+    @contextlib.contextmanager
+    def slot(self) -> Iterator[int]:
+        """Hold one of the board's job slots; waits while all are taken."""
+        with self._slots:
+            while not self._free_slots:
+                self._slots.wait()
+            slot = self._free_slots.pop()
+        try:
+            yield slot
+        finally:
+            with self._slots:
+                self._free_slots.append(slot)
+                self._slots.notify()
+
+    def check_open(self) -> None:
+        """Raise unless this process may make calls on the pool.
+
+        Raises
+        ------
+        PoolClosedError
+        """
+        if self._pid != os.getpid():
+            message = (
+                f"this pool belongs to process {self._pid}; a forked child cannot use it. "
+                "Make a Pool in the child, or leave out pool= to get one."
+            )
+            raise PoolClosedError(message)
+        if self._closed:
+            message = "this pool was closed; make a new Pool, or leave out pool="
+            raise PoolClosedError(message)
+        if self.supervisor.broken is not None:
+            raise self.supervisor.broken
+
+    def close(self) -> None:
+        """Accept no more calls and let the workers end; waits for them."""
+        self._end(graceful=True)
+
+    def terminate(self) -> None:
+        """End the workers at once."""
+        self._end(graceful=False)
+
+    def join(self) -> None:
+        """Wait until the workers have ended; `close` or `terminate` comes first.
+
+        Raises
+        ------
+        ValueError
+            The pool is still open.
+        """
+        if not self._closed:
+            message = "the pool is still open: call close() or terminate() before join()"
+            raise ValueError(message)
+
+    def __enter__(self) -> Pool:
+        """Give the pool itself."""
+        self.check_open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the workers at once, as `multiprocessing.Pool` does."""
+        self.terminate()
+
+    def _end(self, *, graceful: bool) -> None:
+        if self._closed or self._pid != os.getpid():
+            return
+        self._closed = True
+        self.supervisor.close(graceful=graceful)
+        self._end_all.detach()
+
+    def __repr__(self) -> str:
+        """Say how many processes there are and whether the pool is open."""
+        state = "closed" if self._closed else "open"
+        return f"<Pool of {self.processes} processes, {state}>"
+
+
+_default: Pool | None = None
+_creation = threading.Lock()
+
+
+def default_pool() -> Pool:
+    """Give this process's own pool, made at first use and closed at exit."""
+    global _default  # noqa: PLW0603 - the one default pool of the process is the point
+    pool = _default
+    if pool is None or pool._closed or pool.supervisor.broken is not None:  # noqa: SLF001
+        with _creation:
+            pool = _default
+            if pool is None or pool._closed or pool.supervisor.broken is not None:  # noqa: SLF001
+                pool = _default = Pool()
+    return pool
+
+
+def _forget_in_child() -> None:
+    """Leave the parent's pools to the parent."""
+    global _default, _creation  # noqa: PLW0603
+    _default = None
+    _creation = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

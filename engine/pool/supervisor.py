@@ -1,0 +1,323 @@
+"""The supervisor: one thread of the caller that watches over a pool's workers.
+
+It reads what the start-up process and the workers send, starts a worker for each
+rank that is wanted and replaces those that die.
+
+A worker's life, as this process sees it:
+
+    state       started         spawned        ready       died / retiring
+    ABSENT   -> STARTING
+    STARTING                 -> STARTING    -> READY    -> ABSENT (and again)
+    READY                                               -> ABSENT (and again)
+
+Everything that a death means is done in `_bury`, at the moment when the system
+has confirmed that the process is gone: whatever the worker had announced is
+reported to its job, its words are cleared, and whoever waits is rung.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import pickle
+import selectors
+import socket
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engine import system
+from engine.atomics import ring
+from engine.errors import PoolBrokenError, describe_exitcode
+from engine.memory import arena as arena_module
+from engine.pool import board as words
+from engine.pool.context import store_word
+from engine.process.starter import Starter, StarterGoneError
+
+if TYPE_CHECKING:
+    from engine.pool.board import Board
+    from engine.pool.job import Job
+
+__all__ = ["Supervisor", "WorkerRecord"]
+
+_TARGET = "engine.pool.worker:main"
+_MESSAGE_BYTES_MAX = 1 << 17
+
+# A pool whose workers end this often in a row without one becoming ready would
+# only go on burning CPU.
+_FAILED_STARTS_MAX = 5
+
+# What a worker finds in the caller's memory if the system lets it look there.
+_WITNESS = np.array([0x6E756D63726577], np.int64)
+
+
+@dataclass(slots=True)
+class WorkerRecord:
+    """One worker process as the caller knows it."""
+
+    rank: int
+    serial: int
+    sock: socket.socket
+    pid: int = 0
+    ready: bool = False
+
+
+class Supervisor:
+    """Keeps the workers of one pool alive.
+
+    Parameters
+    ----------
+    board : Board
+    config : dict
+        What every worker is told; see `engine.pool.worker.Worker`.
+
+    Notes
+    -----
+    Concurrency: public methods may be called from any thread; they take `lock`,
+    which also guards `jobs`.
+    """
+
+    def __init__(self, board: Board, config: dict[str, Any]) -> None:
+        self.lock = threading.Condition()
+        self.jobs: dict[int, Job] = {}
+        self.can_read_private: bool | None = None
+        self.broken: PoolBrokenError | None = None
+        self.deaths = 0
+        self._pid = os.getpid()
+        self._board = board
+        self._config = config
+        self._starter: Starter | None = None
+        self._workers: dict[int, WorkerRecord] = {}
+        self._wanted = 0
+        self._failed_starts = 0
+        self._last_failure = ""
+        self._counters: dict[int, Counter[str]] = {}
+        self._serials = itertools.count(1)
+        self._selector = selectors.DefaultSelector()
+        self._wake_reader, self._wake_writer = os.pipe()
+        self._selector.register(self._wake_reader, selectors.EVENT_READ, None)
+        self._closing = False
+        self._thread: threading.Thread | None = None
+
+    def want(self, ranks: int) -> None:
+        """See to it that workers of the ranks below `ranks` run, now and from now on."""
+        if ranks <= self._wanted:
+            return
+        with self.lock:
+            if self._closing:
+                return
+            self._wanted = max(self._wanted, ranks)
+            self._spawn_missing()
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._watch, name="numcrew-supervisor", daemon=True
+                )
+                self._thread.start()
+            os.write(self._wake_writer, b"w")
+
+    def ring(self, ranks: int) -> None:
+        """Tell the workers below a rank that the board has changed."""
+        for rank in range(min(ranks, self._wanted)):
+            ring(self._board.worker(rank) + words.WORD * words.BELL)
+
+    def kill_workers_in(self, serial: int) -> None:
+        """End every worker that has announced a job; the jobs' waiters see it when done."""
+        with self.lock:
+            for rank, record in self._workers.items():
+                worker = self._board.view(self._board.worker(rank), words.WORKER_WORDS)
+                if worker[words.JOB] == serial and self._starter is not None:
+                    with contextlib.suppress(StarterGoneError):
+                        self._starter.kill(record.serial)
+
+    def workers(self) -> list[WorkerRecord]:
+        """The workers that run or are being started."""
+        with self.lock:
+            return list(self._workers.values())
+
+    def counters(self) -> Counter[str]:
+        """Sum of what all workers, also past ones, compiled and loaded."""
+        with self.lock:
+            return sum(self._counters.values(), Counter())
+
+    def close(self, *, graceful: bool) -> None:
+        """End all workers, after their current job if `graceful`, and the thread."""
+        if self._pid != os.getpid():
+            return  # a forked child ends; the pool is its parent's
+        with self.lock:
+            if self._closing:
+                return
+            self._closing = True
+            if graceful and self._starter is not None:
+                for rank in self._workers:
+                    store_word(self._board.worker(rank) + words.WORD * words.CLOSING, 1)
+                self.ring(self._wanted)
+                self.lock.wait_for(lambda: not self._workers)
+            os.write(self._wake_writer, b"q")
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+        with self.lock:
+            if self._starter is not None:
+                self._starter.close()
+                self._starter = None
+            for record in self._workers.values():
+                record.sock.close()
+            self._workers.clear()
+            self._selector.close()
+            os.close(self._wake_reader)
+            os.close(self._wake_writer)
+
+    def _spawn_missing(self) -> None:
+        """Start a worker for each wanted rank that has none; called with the lock."""
+        if self._closing or self.broken is not None:
+            return
+        for rank in range(self._wanted):
+            if rank in self._workers:
+                continue
+            try:
+                if self._starter is None:
+                    self._starter = Starter(
+                        _TARGET, self._config["threads"], arena_module.arena().fd
+                    )
+                    system.allow_reads_by(self._starter.pid)
+                    self._selector.register(
+                        self._starter.control, selectors.EVENT_READ, self._starter
+                    )
+                self._spawn(rank, self._starter)
+            except StarterGoneError:
+                return  # its end-of-file is on the way, and leads back here
+            except OSError as error:
+                self._break(f"a worker process could not be started: {error}")
+                return
+
+    def _spawn(self, rank: int, starter: Starter) -> None:
+        worker = self._board.view(self._board.worker(rank), words.WORKER_WORDS)
+        worker[words.JOB] = worker[words.CHUNK] = worker[words.CLOSING] = 0
+        serial = next(self._serials)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        witness = (os.getpid(), _WITNESS.ctypes.data, int(_WITNESS[0]))
+        try:
+            starter.spawn(serial, {**self._config, "rank": rank, "witness": witness}, theirs)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        record = WorkerRecord(rank, serial, ours)
+        self._workers[rank] = record
+        self._selector.register(ours, selectors.EVENT_READ, record)
+
+    def _watch(self) -> None:
+        """Read and act until the pool closes; the thread's body."""
+        while True:
+            events = self._selector.select()
+            with self.lock:
+                # The start-up process's messages last: a worker's last words are
+                # in its socket before its death is reported.
+                events.sort(key=lambda event: isinstance(event[0].data, Starter))
+                for key, _ in events:
+                    if key.data is None:
+                        if b"q" in os.read(self._wake_reader, 64):
+                            return
+                    elif isinstance(key.data, Starter):
+                        self._hear_starter(key.data)
+                    elif key.fileobj.fileno() >= 0:  # type: ignore[union-attr]
+                        self._hear_worker(key.data)
+                self._spawn_missing()
+                self.lock.notify_all()
+
+    def _hear_starter(self, starter: Starter) -> None:
+        message = starter.receive()
+        if message is None:
+            # The kernel has ended or is ending the workers with it.
+            self._selector.unregister(starter.control)
+            starter.close()
+            self._starter = None
+            for record in list(self._workers.values()):
+                self._bury(record, -9, "the start-up process was ended")
+            return
+        verb, serial, detail = message
+        record = next((one for one in self._workers.values() if one.serial == serial), None)
+        if record is None:
+            return
+        if verb == "spawned":
+            record.pid = detail
+        else:
+            self._bury(record, detail, describe_exitcode(detail))
+
+    def _hear_worker(self, record: WorkerRecord) -> bool:
+        """Act on one message of a worker; False at the end of its messages."""
+        try:
+            # Not blocking: a process that the worker started may hold its end open.
+            data = record.sock.recv(_MESSAGE_BYTES_MAX, socket.MSG_DONTWAIT)
+        except OSError:
+            data = b""
+        if not data:
+            # It is ending; its parent's report will say how.
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(record.sock)
+            return False
+        message, counted = pickle.loads(data)  # noqa: S301 - from a process that we started
+        self._counters[record.serial] = Counter(counted)
+        verb, *rest = message
+        if verb == "ready":
+            record.ready = True
+            self.can_read_private = rest[0]
+            self._failed_starts = 0
+        elif verb == "initializer failed":
+            self._last_failure = f"the initializer raised:\n{rest[0][1]}"
+        elif verb == "retiring":
+            # Leaving on purpose is no failed start, even before the first task.
+            record.ready = True
+        else:
+            self._hear_job(record, verb, rest)
+        return True
+
+    def _hear_job(self, record: WorkerRecord, verb: str, rest: list[Any]) -> None:
+        serial, chunk, *detail = rest
+        job = self.jobs.get(serial)
+        if verb == "error":
+            if job is not None:
+                job.note_error(record.rank, chunk, *detail[0])
+            return
+        answer = job.provide(verb, chunk, *detail) if job is not None else None
+        with contextlib.suppress(OSError):
+            record.sock.send(pickle.dumps(answer))
+
+    def _bury(self, record: WorkerRecord, exitcode: int, how: str) -> None:
+        """Do all that the confirmed death of a worker means."""
+        while self._hear_worker(record):
+            pass
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(record.sock)
+        record.sock.close()
+        del self._workers[record.rank]
+        if not record.ready:
+            self._failed_starts += 1
+            self._last_failure = self._last_failure or how
+        if exitcode != 0:
+            self.deaths += 1
+        address = self._board.worker(record.rank)
+        worker = self._board.view(address, words.WORKER_WORDS)
+        serial, chunk = int(worker[words.JOB]), int(worker[words.CHUNK]) - 1
+        job = self.jobs.get(serial)
+        if job is not None:
+            job.note_death(chunk, exitcode)
+        # Cleared only now: until here the job had to count this worker as inside.
+        worker[words.CHUNK] = 0
+        store_word(address + words.WORD * words.JOB, 0)
+        if job is not None:
+            job.wake()
+        if self._failed_starts >= _FAILED_STARTS_MAX:
+            self._break(
+                f"{self._failed_starts} workers in a row ended before they were ready: "
+                f"{self._last_failure}"
+            )
+
+    def _break(self, why: str) -> None:
+        self.broken = PoolBrokenError(f"{why}\nThe pool cannot go on; make a new one.")
+        for job in self.jobs.values():
+            job.wake()

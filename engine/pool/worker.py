@@ -1,0 +1,229 @@
+"""The worker process: waits at its bell, enters jobs, claims chunks, leaves.
+
+What a worker may do at any instruction is die, so nothing that others wait for
+depends on its doing anything: see `engine.pool.board` for how a job outlives it.
+
+A worker never allocates shared memory and, but for code that cannot travel, never
+compiles.  It keeps the machine code it has loaded, by key.
+"""
+
+from __future__ import annotations
+
+import pickle
+import random
+import signal
+import socket
+import sys
+import traceback
+from collections import OrderedDict
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import threadpoolctl
+
+from engine import atomics, system
+from engine.memory.refs import Mapped
+from engine.pool import board as words
+from engine.pool import context, driver
+from engine.pool.context import claim_chunk, finish_chunk, load_word, store_word
+from engine.pool.board import Board, announce, withdraw
+from engine.pool.kernel import counters, load_kernel
+from engine.pool.program import bind_there
+from engine.pool.tasks import ChunkTask, NativeTask
+
+__all__ = ["main"]
+
+_MESSAGE_BYTES_MAX = 1 << 17
+_PAYLOADS_KEPT = 256
+
+
+class JobCancelledError(Exception):
+    """The caller does not want this job's results any more."""
+
+
+def main(config: dict[str, Any], sock: socket.socket, segment_fd: int) -> None:
+    """Run a worker until it is told to leave; called in a fresh fork."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    context.enter_worker()
+    # Forks of one process share its generators' state unless they are seeded anew.
+    np.random.seed()  # noqa: NPY002 - the legacy generator is what users' code may call
+    random.seed()
+    Worker(config, sock, segment_fd).serve()
+
+
+class Worker:
+    """One worker of a pool.
+
+    Parameters
+    ----------
+    config : dict
+        ``rank``, ``ranks``, ``segment_bytes``, ``board_offset``, ``spin_ns``,
+        ``tasks_max``, ``threads``, ``initializer`` (cloudpickled pair of function
+        and arguments, or None), ``witness`` (address and value of a word in the
+        caller's private memory).
+    """
+
+    def __init__(self, config: dict[str, Any], sock: socket.socket, segment_fd: int) -> None:
+        self._sock = sock
+        self._rank: int = config["rank"]
+        self._tasks_left: int = config["tasks_max"] or -1
+        self._spin_ns: int = config["spin_ns"]
+        self._segment = system.map_segment(segment_fd, config["segment_bytes"])
+        self._base = system.mapping_address(self._segment)
+        self._mapped = Mapped(self._base)
+        count = Board.word_count(config["ranks"])
+        shared = np.frombuffer(self._segment, np.int64, count, config["board_offset"])
+        self._board = Board(config["ranks"], shared)
+        self._me = self._board.worker(self._rank)
+        self._payloads: OrderedDict[int, Any] = OrderedDict()
+        self._limits = threadpoolctl.threadpool_limits(config["threads"])
+        self._started = self._start(config)
+
+    def _start(self, config: dict[str, Any]) -> bool:
+        """Run the initializer and tell the caller how it went."""
+        try:
+            if config["initializer"] is not None:
+                function, arguments = cloudpickle.loads(config["initializer"])
+                function(*arguments)
+        except Exception as error:  # noqa: BLE001 - the caller decides what it means
+            self._send(("initializer failed", _portable(error)))
+            return False
+        self._send(("ready", _can_read(*config["witness"])))
+        return True
+
+    def serve(self) -> None:
+        """Work until the pool closes or this worker has done its number of tasks."""
+        if not self._started:
+            return
+        bell = self._me + words.WORD * words.BELL
+        slots = self._board.slot(0)
+        seen = load_word(bell)
+        while self._tasks_left:
+            index = announce(slots, words.SLOT_WORDS, self._me, self._rank)
+            if index >= 0:
+                self._take_part(self._board.slot(index))
+                self._tasks_left -= 1
+                continue
+            if self._board.words[self._rank * words.WORKER_WORDS + words.CLOSING]:
+                return
+            # Rung since `seen` was read: look again.  A ring that came before the
+            # look above but after `seen` costs one more look, never a lost job.
+            seen = atomics.await_ring(bell, seen, self._spin_ns, atomics.PARK_NS_MAX)
+        self._send(("retiring",))
+
+    def _take_part(self, slot: int) -> None:
+        """Take part in an announced job, then leave it."""
+        view = self._board.view(slot, words.SLOT_WORDS)
+        serial = int(self._board.view(self._me, words.WORKER_WORDS)[words.JOB])
+        key = int(view[words.KEY])
+        try:
+            # Announced, so these bytes stay where they are until this worker leaves.
+            spec = pickle.loads(self._bytes(view[words.SPEC], view[words.SPEC_BYTES]))  # noqa: S301
+            if key not in self._payloads:
+                code = self._bytes(view[words.PAYLOAD], view[words.PAYLOAD_BYTES])
+                self._payloads[key] = (
+                    load_kernel(code) if isinstance(spec, NativeTask) else cloudpickle.loads(code)
+                )
+                if len(self._payloads) > _PAYLOADS_KEPT:
+                    self._payloads.popitem(last=False)
+            loaded = self._payloads[key]
+            if isinstance(spec, NativeTask):
+                self._run_native(spec, slot, loaded[0])
+            else:
+                self._run_chunks(spec, slot, serial, loaded)
+        except JobCancelledError:
+            pass
+        except Exception as error:  # noqa: BLE001 - the caller raises it as its own
+            running = int(self._board.view(self._me, words.WORKER_WORDS)[words.CHUNK])
+            self._send(("error", serial, running - 1, _portable(error)))
+        # Here, and not in a finally clause: SystemExit ends this process in the
+        # middle of the job, which must then look to the pool as any other death.
+        self._set_running(0)
+        withdraw(slot, self._me)
+
+    def _run_native(self, task: NativeTask, slot: int, inner_address: int) -> None:
+        program = bind_there(inner_address, task.program, self._mapped)
+        order = self._base + task.order if task.order >= 0 else 0
+        driver.run_claims(
+            program.words,
+            program.scratch,
+            slot,
+            self._me,
+            order,
+            self._base + task.done,
+            task.first,
+            task.stop,
+            task.chunk_length,
+            task.chunk_count,
+            0,
+        )
+
+    def _run_chunks(self, task: ChunkTask, slot: int, serial: int, function: Any) -> None:
+        read = task.source.open(
+            self._mapped, task.caller_pid, lambda chunk: self._ask(("stage", serial, chunk))
+        )
+        write = task.sink.open(
+            self._mapped,
+            task.caller_pid,
+            lambda chunk, nbytes, meta: self._ask(("place", serial, chunk, nbytes, meta)),
+        )
+        order = self._base + task.order if task.order >= 0 else 0
+        while True:
+            chunk = claim_chunk(slot, order, task.chunk_count)
+            if chunk < 0:
+                return
+            self._set_running(chunk + 1)
+            write(chunk, function, read(chunk))
+            finish_chunk(self._base + task.done + chunk, self._me)
+
+    def _ask(self, question: tuple[Any, ...]) -> int:
+        """Ask the caller for memory; answer its address here."""
+        self._send(question)
+        answer = pickle.loads(self._sock.recv(_MESSAGE_BYTES_MAX))  # noqa: S301 - our caller
+        if answer is None:
+            raise JobCancelledError
+        return self._base + int(answer)
+
+    def _set_running(self, value: int) -> None:
+        store_word(self._me + words.WORD * words.CHUNK, value)
+
+    def _bytes(self, offset: int, nbytes: int) -> bytes:
+        return self._segment[int(offset) : int(offset) + int(nbytes)]
+
+    def _send(self, message: tuple[Any, ...]) -> None:
+        # The counters ride along: each is small, and the caller shows their sum.
+        data = pickle.dumps((message, dict(counters)))
+        try:
+            self._sock.send(data)
+        except OSError:
+            # The caller is gone or has given this worker up.
+            sys.exit(0)
+
+
+def _can_read(pid: int, address: int, value: int) -> bool:
+    """Try whether the system lets this process read the caller's memory."""
+    word = np.zeros(1, np.int64)
+    scratch = np.empty(driver.SCRATCH_WORDS, np.int64)
+    try:
+        driver.copy_from_peer(pid, scratch, word.ctypes.data, address, words.WORD)
+    except OSError:
+        return False
+    return int(word[0]) == value
+
+
+def _portable(error: BaseException) -> tuple[bytes, str]:
+    """Bring an exception and its traceback into a form that always travels."""
+    frames = traceback.format_exception(error)
+    text = "".join(frames)[-_MESSAGE_BYTES_MAX // 4 :]
+    error.__traceback__ = None
+    error.__cause__ = error.__context__ = None
+    try:
+        data = cloudpickle.dumps(error)
+        cloudpickle.loads(data)
+    except Exception:  # noqa: BLE001 - anything may go wrong in users' __reduce__
+        data = b""
+    if not data or len(data) > _MESSAGE_BYTES_MAX // 4:
+        data = pickle.dumps(RuntimeError(f"{type(error).__name__}: {error!s:.1000}"))
+    return data, text
+

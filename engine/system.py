@@ -1,0 +1,233 @@
+"""All that the engine knows about the operating system, in one file.
+
+Everything above asks for a segment, a wait, a peer's memory or a CPU count by
+the names below, so a port to another system is a second file of this shape.
+This one is for Linux (x86-64 and aarch64) with glibc or musl.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import functools
+import mmap
+import os
+import platform
+import signal
+from dataclasses import dataclass
+
+__all__ = [
+    "FUTEX_SYSCALL",
+    "PAGE_BYTES",
+    "FileMapping",
+    "SegmentLimitError",
+    "allow_reads_by",
+    "available_memory_bytes",
+    "cpu_budget",
+    "create_segment",
+    "die_with_parent",
+    "grow_segment",
+    "map_file",
+    "map_segment",
+    "mapped_file",
+    "mapping_address",
+    "physical_memory_bytes",
+    "punch_segment",
+]
+
+PAGE_BYTES = mmap.PAGESIZE
+
+# The futex call has no libc wrapper; its number differs by architecture.
+FUTEX_SYSCALL = {"x86_64": 202, "aarch64": 98}.get(platform.machine(), -1)
+
+_FALLOC_FL_KEEP_SIZE = 0x01
+_FALLOC_FL_PUNCH_HOLE = 0x02
+_PR_SET_PDEATHSIG = 1
+_PR_SET_PTRACER = 0x59616D61
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+_libc.prctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong]
+
+
+class SegmentLimitError(MemoryError):
+    """The system would not give the pages that a segment asked for."""
+
+
+def physical_memory_bytes() -> int:
+    """Bytes of memory that this machine has."""
+    return os.sysconf("SC_PHYS_PAGES") * PAGE_BYTES
+
+
+def available_memory_bytes() -> int:
+    """Bytes that can be taken now without swapping or ending a process."""
+    with open("/proc/meminfo", encoding="ascii") as lines:
+        for line in lines:
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return physical_memory_bytes()
+
+
+@functools.cache
+def cpu_budget() -> int:
+    """CPUs this process may use: the least of affinity, cgroup quota and machine."""
+    # loky reads affinity, both cgroup versions and its own override variable; it
+    # is imported late because it takes 60 ms that `import engine` should not pay.
+    from loky import cpu_count
+
+    return int(cpu_count())
+
+
+def create_segment(reserve_bytes: int) -> int:
+    """Make an anonymous shared segment and return its descriptor.
+
+    The segment has no name, so nothing outlives the processes that hold it.  It
+    is sparse: address space is reserved, pages are taken by `grow_segment`.
+
+    Parameters
+    ----------
+    reserve_bytes : int
+        Final size, a multiple of `PAGE_BYTES`.
+    """
+    fd = os.memfd_create("numcrew", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(fd, reserve_bytes)
+        # Sealing the size is what makes SIGBUS impossible for pages once grown:
+        # no process that holds the descriptor can cut the segment short.
+        seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def grow_segment(fd: int, offset: int, nbytes: int) -> None:
+    """Take real pages for [offset, offset + nbytes) or raise `SegmentLimitError`.
+
+    The free memory is asked first: under memory pressure the kernel would rather
+    end a process than let fallocate fail, and that process might be the caller.
+    """
+    if nbytes > available_memory_bytes():
+        raise SegmentLimitError
+    try:
+        os.posix_fallocate(fd, offset, nbytes)
+    except OSError as error:
+        if error.errno not in (errno.ENOMEM, errno.ENOSPC, errno.EFBIG):
+            raise
+        punch_segment(fd, offset, nbytes)
+        raise SegmentLimitError from error
+
+
+def punch_segment(fd: int, offset: int, nbytes: int) -> None:
+    """Give the pages of [offset, offset + nbytes) back to the system."""
+    mode = _FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE
+    if _libc.fallocate(fd, mode, offset, nbytes) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def map_segment(fd: int, nbytes: int) -> mmap.mmap:
+    """Map a segment for reading and writing; it stays mapped in forked children."""
+    mapping = mmap.mmap(fd, nbytes, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+    # A crash of the caller should not write the whole arena into a core file.
+    mapping.madvise(mmap.MADV_DONTDUMP)
+    return mapping
+
+
+def map_file(path: str, device: int, inode: int) -> mmap.mmap:
+    """Map a whole file read-only, if it still is the file that was described.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the path now leads to another file.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        status = os.fstat(fd)
+        if (status.st_dev, status.st_ino) != (device, inode):
+            raise FileNotFoundError(errno.ENOENT, "the mapped file was replaced", path)
+        return mmap.mmap(fd, 0, mmap.MAP_SHARED, mmap.PROT_READ)
+    finally:
+        os.close(fd)
+
+
+def mapping_address(mapping: mmap.mmap) -> int:
+    """Address of the first byte of a mapping, whatever its protection."""
+    view = memoryview(mapping)
+    pointer = ctypes.py_object(view)
+    buffer = _Buffer()
+    ctypes.pythonapi.PyObject_GetBuffer(pointer, ctypes.byref(buffer), 0)
+    try:
+        return int(buffer.buf)
+    finally:
+        ctypes.pythonapi.PyBuffer_Release(ctypes.byref(buffer))
+        view.release()
+
+
+class _Buffer(ctypes.Structure):
+    """The head of CPython's ``Py_buffer``, padded to more than its full size."""
+
+    _fields_ = (("buf", ctypes.c_void_p), ("obj", ctypes.c_void_p), ("rest", ctypes.c_char * 128))
+
+
+@dataclass(frozen=True, slots=True)
+class FileMapping:
+    """Where the bytes at an address of this process come from."""
+
+    path: str
+    device: int
+    inode: int
+    offset: int
+
+
+def mapped_file(address: int, nbytes: int) -> FileMapping | None:
+    """Find the file whose unmodified bytes stand at an address, if there is one.
+
+    Mappings that this process may have changed without the file changing (private
+    and writable ones) do not count, nor does a path that leads elsewhere by now.
+    """
+    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as lines:
+        for line in lines:
+            fields = line.split(maxsplit=5)
+            first, last = (int(part, 16) for part in fields[0].split("-"))
+            if not first <= address < last:
+                continue
+            unchanged = "s" in fields[1] or "w" not in fields[1]
+            if len(fields) < 6 or address + nbytes > last or not unchanged:
+                return None
+            path = fields[5].rstrip("\n")
+            try:
+                status = os.stat(path)
+            except OSError:
+                return None
+            major, minor = (int(part, 16) for part in fields[3].split(":"))
+            same = (status.st_ino, status.st_dev) == (int(fields[4]), os.makedev(major, minor))
+            offset = int(fields[2], 16) + address - first
+            return FileMapping(path, status.st_dev, status.st_ino, offset) if same else None
+    return None
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """Ask the kernel to end this process when its parent ends.
+
+    Parameters
+    ----------
+    parent_pid : int
+        The parent expected: if it ended before the request was made, this
+        process ends at once, because the kernel would never send the signal.
+    """
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent_pid:
+        os._exit(0)
+
+
+def allow_reads_by(pid: int) -> None:
+    """Let a process and its descendants read this process's memory.
+
+    Only systems with the Yama security module ask for this; elsewhere it has no
+    effect and none is needed.
+    """
+    _libc.prctl(_PR_SET_PTRACER, pid, 0, 0, 0)
