@@ -1,54 +1,23 @@
-"""The command line: what it makes, what it prints, and how it ends."""
+"""``engine map``: what it makes, what it prints, and how it ends."""
 
-import importlib.util
-import itertools
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
+from command_line import assert_one_line, run
+from kernel_files import mine
 
 import engine
-from engine.cli import main
-from engine.kernel_name import KernelNameError, load_kernel
 from engine.tables import open_sink, open_source
 from kernels.geo import great_circle_miles
 
+__all__ = ["mine"]  # A fixture is used by its name alone.
+
 ROUTE = ["lat1", "lon1", "lat2", "lon2"]
 COMMAND = [sys.executable, "-c", "from engine.cli import main; main()"]
-
-KERNELS = """\
-from numba import njit
-
-@njit
-def double(x):
-    return 2.0 * x
-
-@njit
-def pair(x):
-    return x, -x
-
-@njit
-def picky(x):
-    if x > 3.0:
-        raise ValueError("too big for me")
-    return x
-
-@njit
-def confused(x):
-    return x.upper()
-
-number = 3
-
-class Group:
-    double = double
-"""
-
-_serial = itertools.count()
 
 
 @pytest.fixture
@@ -67,16 +36,6 @@ def numbers(tmp_path):
     return save(tmp_path / "numbers.parquet", pa.table({"x": np.arange(10.0)}))
 
 
-@pytest.fixture
-def mine(tmp_path, monkeypatch):
-    """Write a file of kernels, under a name that no earlier test has imported."""
-    # load_kernel() puts directories first on the path; the tests after this one must not see them.
-    monkeypatch.setattr(sys, "path", sys.path.copy())
-    path = tmp_path / f"kernels_of_mine_{next(_serial)}.py"
-    path.write_text(KERNELS)
-    return path
-
-
 def save(path, table):
     """Write a table and return the path."""
     with open_sink(path, table.schema) as sink:
@@ -91,22 +50,9 @@ def load(path):
         return pa.Table.from_batches(list(source), schema=source.schema)
 
 
-def run(*arguments):
-    """Run the command in this process."""
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
 def run_map(kernel, source, columns, sink, *options):
     """Run ``engine map`` in this process."""
     return run("map", kernel, "--input", source, "--columns", columns, "--output", sink, *options)
-
-
-def assert_one_line(result, exit_code):
-    """Check that a command failed as it should: a code, a line, no trace of ours."""
-    assert (result.exit_code, result.stdout) == (exit_code, ""), result.output
-    assert result.stderr.startswith("Error: ")
-    assert result.stderr.endswith("\n")
-    assert result.stderr.count("\n") == 1, result.stderr
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".arrow", ".csv"])
@@ -276,84 +222,3 @@ def test_kernels_of_the_current_directory(numbers, mine, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "10 rows, 0 nulls in double" in done.stdout
-
-
-def test_kernels_of_a_class(mine):
-    """Dots lead into a module's objects."""
-    assert load_kernel(f"{mine}:Group.double") is load_kernel(f"{mine}:double")
-
-
-def test_a_file_cannot_take_a_modules_name(mine, tmp_path):
-    """Workers would import the other one."""
-    del mine  # Wanted only because it restores the module search path.
-    (tmp_path / "random.py").write_text(KERNELS)
-    with pytest.raises(KernelNameError, match="another module is called random"):
-        load_kernel(f"{tmp_path / 'random.py'}:double")
-
-
-def test_a_broken_module_is_one_line(mine):
-    """Whatever importing raises is the reason."""
-    mine.write_text("def f(:\n")
-    with pytest.raises(KernelNameError, match=r"cannot import .*: SyntaxError") as caught:
-        load_kernel(f"{mine}:f")
-    assert "\n" not in str(caught.value)
-
-
-def test_demo_agrees_with_the_airlines(tmp_path):
-    """Real flights, real nulls, and errors of miles, not of hundreds."""
-    result = run("demo", "--rows", 20_000, "--directory", tmp_path / "demo")
-    assert result.exit_code == 0, result.output
-    table = pq.read_table(tmp_path / "demo" / "miles.parquet")
-    assert table.num_rows == 20_000
-    assert {"carrier", "flight", "origin", "dest"} <= set(table.column_names)
-    nulls = table["great_circle_miles"].is_null().to_numpy()
-    np.testing.assert_array_equal(nulls, table["dest_lat"].is_null().to_numpy())
-    assert 0 < nulls.sum() < 1000
-    miles = table["great_circle_miles"].to_numpy()
-    errors = np.abs(miles - table["distance"].to_numpy())[~nulls]
-    assert np.median(errors) < 2
-    assert errors.max() < 10
-    assert "median error" in result.stdout
-    assert "NumPy" in result.stdout
-
-
-def test_demo_can_ask_for_more_flights_than_there_are(tmp_path):
-    """The same flights come again."""
-    result = run("demo", "--rows", 400_000, "--directory", tmp_path)
-    assert result.exit_code == 0, result.output
-    flights = pq.read_table(tmp_path / "flights.parquet", columns=["tailnum"])["tailnum"]
-    assert len(flights) == 400_000
-    assert flights[336_776:].to_pylist() == flights[: 400_000 - 336_776].to_pylist()
-
-
-def test_demo_without_its_data(tmp_path, monkeypatch):
-    """It tells what to install."""
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    result = run("demo", "--directory", tmp_path / "demo")
-    assert_one_line(result, 1)
-    assert "pip install 'numcrew[demo]'" in result.stderr
-    assert not (tmp_path / "demo").exists()
-
-
-def test_demo_in_a_place_that_is_no_directory(tmp_path):
-    """Exit code 2, as for every path that cannot be written."""
-    (tmp_path / "file").touch()
-    assert_one_line(run("demo", "--directory", tmp_path / "file"), 2)
-
-
-def test_info_prints_every_section():
-    """Sections, keys and values, aligned."""
-    result = run("info")
-    assert result.exit_code == 0, result.output
-    for title, section in engine.info().items():
-        assert title in result.stdout.splitlines()
-        for key in section:
-            assert f"  {key} " in result.stdout
-
-
-def test_help_names_every_command():
-    """The first thing that a user types."""
-    result = run("--help")
-    assert result.exit_code == 0
-    for name in ("map", "demo", "info"):
-        assert f"  {name} " in result.stdout

@@ -41,6 +41,7 @@ __all__ = [
     "HEADER",
     "SCRATCH_WORDS",
     "copy_from_peer",
+    "gather_from_peer",
     "probe",
     "run_claims",
     "run_range",
@@ -148,6 +149,12 @@ def _copy_span(outward, pid, vectors, local, remote, nbytes):
 def copy_from_peer(pid, scratch, local, remote, nbytes):
     """Copy bytes from another process's memory to an address of this one."""
     _copy_span(False, pid, scratch[_VECTORS_AT:], local, remote, nbytes)
+
+
+@njit(nogil=True, cache=True)
+def gather_from_peer(pid, scratch, local, remote, step, count, cell_bytes):
+    """Copy strided cells of another process's memory densely to an address of this one."""
+    _exchange(False, pid, scratch[_VECTORS_AT:], local, remote, step, count, cell_bytes)
 
 
 @njit(nogil=True, cache=True)
