@@ -1,0 +1,219 @@
+"""parallel_map for NumPy ufuncs: NumPy's own loops, run on chunks.
+
+A NumPy ufunc is called as it is, so results are NumPy's to the last bit.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engine.algorithms.operands import as_arrays, check_outputs
+from engine.errors import KernelTypeError
+from engine.memory.arrays import empty, is_shared_array
+from engine.pool.chunks import choose_grid, run_chunks
+from engine.pool.context import claim_chunk, finish_chunk, in_worker
+from engine.pool.kernel import HINT_CHUNKS
+from engine.pool.sinks import IntoArrays
+from engine.pool.sources import ArraySource, describe_array
+
+if TYPE_CHECKING:
+    from engine.pool.native import CallOptions
+
+__all__ = ["map_ufunc"]
+
+# Fewer elements than this are done before a worker could be told of them.
+_ALONE_ELEMENTS = 65_536
+
+# The caller looks up from its chunks this often, to see signals.
+_CALLER_SLICE_S = 0.05
+
+
+class _Apply:
+    """A ufunc with the caller's floating-point error handling; travels to workers."""
+
+    def __init__(self, func: np.ufunc, *, convert: bool) -> None:
+        self._func = func
+        self._convert = convert
+        # A warning in a worker would reach nobody, so only "raise" goes along.
+        self._errors: dict[str, Any] = {
+            kind: "raise" if how == "raise" else "ignore" for kind, how in np.geterr().items()
+        }
+
+    def __call__(self, inputs: tuple[Any, ...], outputs: tuple[Any, ...]) -> None:
+        with np.errstate(**self._errors):
+            if not self._convert:
+                self._func(*inputs, out=outputs)
+                return
+            results = self._func(*inputs)
+            for output, result in zip(
+                outputs, results if isinstance(results, tuple) else (results,), strict=True
+            ):
+                np.copyto(output, result, casting="unsafe")
+
+
+def map_ufunc(
+    func: np.ufunc, arguments: tuple[Any, ...], out: Any, dtype: Any, options: CallOptions
+) -> Any:
+    """Run a NumPy ufunc over chunks of the longest axis of the broadcast shape."""
+    if len(arguments) != func.nin:
+        message = f"{func.__name__} takes {func.nin} arrays, not {len(arguments)}"
+        raise TypeError(message)
+    dtypes = _result_dtypes(func, arguments)
+    inputs = as_arrays(arguments, func.__name__)
+    cores_in, cores_out = _core_shapes(func, inputs)
+    outer = np.broadcast_shapes(
+        *(array.shape[: array.ndim - len(core)] for array, core in zip(inputs, cores_in, strict=True))
+    )
+    if dtype is not None:
+        wanted = dtype if isinstance(dtype, tuple) else (dtype,) * func.nout
+    else:
+        wanted = dtypes
+    shapes = [outer + core for core in cores_out]
+    if out is None:
+        outputs = tuple(
+            empty(shape, np.dtype(one)) for shape, one in zip(shapes, wanted, strict=True)
+        )
+    else:
+        given = out if isinstance(out, tuple) else (out,)
+        if len(given) != func.nout:
+            message = f"out= has {len(given)} arrays, but {func.__name__} gives {func.nout}"
+            raise ValueError(message)
+        outputs = tuple(
+            check_outputs(one, 1, shape, is_tuple=False)[0]
+            for one, shape in zip(given, shapes, strict=True)
+        )
+        for array, one in zip(outputs, dtypes, strict=True):
+            if dtype is None and not np.can_cast(one, array.dtype, "same_kind"):
+                message = (
+                    f"{func.__name__} returns {one}, which out= of dtype {array.dtype} cannot "
+                    f"hold; pass dtype={array.dtype} to convert"
+                )
+                raise TypeError(message)
+    apply = _Apply(func, convert=any(a.dtype != d for a, d in zip(outputs, dtypes, strict=True)))
+    small = not options.pool or (
+        not options.pool.isolate
+        and options.timeout_s is None
+        and prod(outer) <= _ALONE_ELEMENTS
+        and options.grain is None
+    )
+    if in_worker() or small or not outer or 0 in outer:
+        apply(tuple(inputs), outputs)
+    else:
+        _run(func, apply, inputs, cores_in, outputs, outer, options)
+    return outputs if func.nout > 1 else outputs[0]
+
+
+def _result_dtypes(func: np.ufunc, arguments: tuple[Any, ...]) -> tuple[np.dtype[Any], ...]:
+    """Ask NumPy what the ufunc returns; Python numbers count as weak."""
+    kinds = tuple(
+        type(one) if type(one) in (int, float, complex) else np.asarray(one).dtype
+        for one in arguments
+    )
+    try:
+        resolved = func.resolve_dtypes(kinds + (None,) * func.nout)
+    except TypeError as error:
+        raise KernelTypeError(
+            kernel=func.__name__,
+            argument_types=tuple(str(one) for one in kinds),
+            reason=str(error),
+            hint=HINT_CHUNKS,
+        ) from error
+    results = tuple(resolved[func.nin :])
+    if any(one.hasobject for one in resolved):
+        raise KernelTypeError(
+            kernel=func.__name__,
+            argument_types=tuple(str(one) for one in kinds),
+            reason="it works on Python objects",
+            hint=HINT_CHUNKS,
+        )
+    return results
+
+
+def _core_shapes(
+    func: np.ufunc, inputs: list[np.ndarray[Any, Any]]
+) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+    """The core shapes of a generalized ufunc's inputs and outputs; empty for others."""
+    if func.signature is None:
+        return [()] * func.nin, [()] * func.nout
+    # NumPy knows its own signatures, optional dimensions included: try on nothing.
+    sides = func.signature.split("->")[0].count("(")
+    probes = []
+    cores: list[tuple[int, ...]] = []
+    for position, array in enumerate(inputs[:sides]):
+        names = func.signature.split("->")[0].split("),")[position].strip("()").split(",")
+        count = min(len([name for name in names if name.strip()]), array.ndim)
+        core = array.shape[array.ndim - count :]
+        cores.append(core)
+        probes.append(np.empty((0, *core), array.dtype) if array.ndim > count else np.empty(core))
+    results = func(*probes) if any(p.ndim > len(c) for p, c in zip(probes, cores, strict=True)) else (
+        func(*probes)
+    )
+    batched = any(p.ndim > len(c) for p, c in zip(probes, cores, strict=True))
+    shapes = [
+        one.shape[1:] if batched else one.shape
+        for one in (results if isinstance(results, tuple) else (results,))
+    ]
+    return cores, shapes
+
+
+def _run(
+    func: np.ufunc,
+    apply: _Apply,
+    inputs: list[np.ndarray[Any, Any]],
+    cores: list[tuple[int, ...]],
+    outputs: tuple[np.ndarray[Any, Any], ...],
+    outer: tuple[int, ...],
+    options: CallOptions,
+) -> None:
+    axis = max(range(len(outer)), key=lambda one: outer[one])
+    views = []
+    for array, core in zip(inputs, cores, strict=True):
+        full = np.broadcast_to(array, outer + core)
+        views.append(np.moveaxis(full, axis, 0))
+    # Workers write to shared memory only, and a chunk that is run again must find
+    # its inputs as they were: anything else gets a result of its own first.
+    targets = tuple(
+        array
+        if is_shared_array(array) and not any(np.may_share_memory(array, one) for one in inputs)
+        else empty(array.shape, array.dtype)
+        for array in outputs
+    )
+    moved = tuple(np.moveaxis(one, axis, 0) for one in targets)
+    element_bytes = sum(one.nbytes for one in (*views, *moved)) // outer[axis]
+    grid = choose_grid(outer[axis], element_bytes, options.grain)
+    source = ArraySource(grid, tuple(describe_array(one) for one in views), (False,) * len(views))
+    sink = IntoArrays(grid, tuple(describe_array(one, writable=True) for one in moved))
+
+    def take_part(slot: int, me: int, done: int) -> bool:
+        until = time.monotonic() + _CALLER_SLICE_S
+        while time.monotonic() < until:
+            chunk = claim_chunk(slot, 0, grid.count)
+            if chunk < 0:
+                return True
+            start, stop = grid.bounds(chunk)
+            apply(
+                tuple(one[start:stop] for one in views), tuple(one[start:stop] for one in moved)
+            )
+            finish_chunk(done + chunk, me)
+        return False
+
+    alone = not options.pool.isolate and options.timeout_s is None
+    run_chunks(
+        apply,
+        source,
+        sink,
+        name=func.__name__,
+        chunk_count=grid.count,
+        ranges=grid.bounds,
+        caller_pid=os.getpid(),
+        options=options,
+        join=take_part if alone else None,
+    )
+    for target, array in zip(targets, outputs, strict=True):
+        if target is not array:
+            np.copyto(array, target)

@@ -76,7 +76,7 @@ class Job:
         ``(slot, me, done_address) -> finished`` runs chunks in the caller for a
         short while.
     provide : callable, optional
-        ``(verb, chunk, *detail) -> offset`` gives memory that a worker asks for;
+        ``(rank, verb, chunk, *detail) -> offset`` gives memory that a worker asks for;
         called by the supervisor.
     timeout_s : float, optional
     retries : int
@@ -162,12 +162,12 @@ class Job:
         """Take the death of a worker inside this job; the supervisor calls this."""
         self._deaths.append((chunk, exitcode))
 
-    def provide(self, verb: str, chunk: int, *detail: Any) -> int | None:
+    def provide(self, rank: int, verb: str, chunk: int, *detail: Any) -> int | None:
         """Give memory that a worker asks for, None when the results are not wanted."""
         if self._errors or self._provide is None:
             return None
         try:
-            return self._provide(verb, chunk, *detail)
+            return self._provide(rank, verb, chunk, *detail)
         except Exception as error:  # noqa: BLE001 - raised in the thread that made the call
             error.__traceback__ = None
             self.note_error(-1, chunk, cloudpickle.dumps(error), "")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
-__all__ = ["Pool", "default_pool"]
+__all__ = ["Pool", "current_pool", "default_pool"]
 
 # A worker that has nothing to do looks for work this long before it parks: longer
 # than the Python code between two calls, short enough to be idle at once.
@@ -214,6 +214,11 @@ def default_pool() -> Pool:
             if pool is None or pool._closed or pool.supervisor.broken is not None:  # noqa: SLF001
                 pool = _default = Pool()
     return pool
+
+
+def current_pool() -> Pool | None:
+    """Give this process's default pool if it has been made, else None."""
+    return _default
 
 
 def _forget_in_child() -> None:

@@ -45,7 +45,8 @@ class Grid:
     @property
     def count(self) -> int:
         """Number of chunks."""
-        return -(-self.length // self.chunk_length)
+        # An empty axis is one empty chunk: that is how its result gets a type.
+        return max(-(-self.length // self.chunk_length), 1)
 
     def bounds(self, chunk: int) -> tuple[int, int]:
         """The chunk's own range, without halo."""
@@ -100,11 +101,14 @@ class ArraySource:
     arrays : tuple of ArrayRef
     whole : tuple of bool
         Which arrays every chunk gets as a whole.
+    with_bounds : bool
+        Whether the chunk's own range comes before the views.
     """
 
     grid: Grid
     arrays: tuple[ArrayRef, ...]
     whole: tuple[bool, ...]
+    with_bounds: bool = False
 
     def open(
         self, mapped: Mapped, caller_pid: int, stage: Callable[[int], int]
@@ -119,7 +123,8 @@ class ArraySource:
 
         def read(chunk: int) -> tuple[Any, ...]:
             start, stop = self.grid.view_bounds(chunk)
-            return tuple(reader(start, stop) for reader in readers)
+            views = tuple(reader(start, stop) for reader in readers)
+            return (self.grid.bounds(chunk), *views) if self.with_bounds else views
 
         return read
 

@@ -283,7 +283,7 @@ class Supervisor:
             if job is not None:
                 job.note_error(record.rank, chunk, *detail[0])
             return
-        answer = job.provide(verb, chunk, *detail) if job is not None else None
+        answer = job.provide(record.rank, verb, chunk, *detail) if job is not None else None
         with contextlib.suppress(OSError):
             record.sock.send(pickle.dumps(answer))
 

@@ -1,0 +1,112 @@
+"""Arrow data whose buffers live in the arena."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from engine.memory import arena as arena_module
+from engine.memory.ledger import count_copy
+
+if TYPE_CHECKING:
+    from engine.memory.arena import Lease
+
+__all__ = [
+    "buffer_over",
+    "buffers_of",
+    "is_shared_arrow",
+    "lease_stream",
+    "share_arrow",
+    "stream_at",
+]
+
+
+def buffer_over(lease: Lease, nbytes: int) -> pa.Buffer:
+    """An Arrow buffer over a leased block; it holds the lease."""
+    return pa.foreign_buffer(lease.address, nbytes, base=lease)
+
+
+def lease_stream(batches: list[pa.RecordBatch], schema: pa.Schema, header_bytes: int = 0) -> Any:
+    """Write record batches into the arena as one IPC stream.
+
+    Returns
+    -------
+    lease : Lease
+    nbytes : int
+        Of the stream, which begins `header_bytes` into the block.
+    """
+    measure = pa.MockOutputStream()
+    _write(measure, batches, schema)
+    nbytes = measure.size()
+    owner = arena_module.arena()
+    lease = owner.lease(header_bytes + nbytes)
+    first = lease.offset + header_bytes
+    room = memoryview(owner.mapping)[first : first + nbytes]
+    _write(pa.FixedSizeBufferWriter(pa.py_buffer(room)), batches, schema)
+    return lease, nbytes
+
+
+def _write(sink: Any, batches: list[pa.RecordBatch], schema: pa.Schema) -> None:
+    with pa.ipc.new_stream(sink, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+
+
+def stream_at(address: int, nbytes: int, base: Any) -> pa.RecordBatch:
+    """View the one record batch of an IPC stream in memory; `base` keeps it alive."""
+    buffer = pa.foreign_buffer(address, nbytes, base=base)
+    return pa.ipc.open_stream(buffer).read_next_batch()
+
+
+def _share_array(array: pa.Array) -> pa.Array:
+    if is_shared_arrow(array):
+        return array
+    count_copy("share", array.nbytes)
+    batch = pa.record_batch([array], names=[""])
+    lease, nbytes = lease_stream([batch], batch.schema)
+    return stream_at(lease.address, nbytes, lease).column(0)
+
+
+def _share_chunks(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pa.chunked_array([_share_array(one) for one in column.chunks], column.type)
+
+
+def share_arrow(data: Any) -> Any:
+    """Return the same kind of Arrow object with its buffers in the arena.
+
+    Parameters
+    ----------
+    data : pyarrow.Array, ChunkedArray, RecordBatch or Table
+        Buffers that are in the arena already stay where they are; a slice is
+        copied without what lies outside it.
+    """
+    if isinstance(data, pa.Table):
+        columns = [_share_chunks(column) for column in data.columns]
+        return pa.Table.from_arrays(columns, schema=data.schema)
+    if isinstance(data, pa.RecordBatch):
+        columns = [_share_array(column) for column in data.columns]
+        return pa.RecordBatch.from_arrays(columns, schema=data.schema)
+    if isinstance(data, pa.ChunkedArray):
+        return _share_chunks(data)
+    return _share_array(data)
+
+
+def is_shared_arrow(data: Any) -> bool:
+    """Tell whether every buffer of an Arrow object lives in this process's arena."""
+    if not arena_module.is_open():
+        return False
+    owner = arena_module.arena()
+    return all(owner.offset_of(buffer.address) is not None for buffer in buffers_of(data))
+
+
+def buffers_of(data: Any) -> list[pa.Buffer]:
+    """All buffers of an Arrow object that hold any bytes, its dictionaries' too."""
+    if isinstance(data, pa.Table | pa.RecordBatch):
+        return [buffer for column in data.columns for buffer in buffers_of(column)]
+    if isinstance(data, pa.ChunkedArray):
+        return [buffer for chunk in data.chunks for buffer in buffers_of(chunk)]
+    found = [buffer for buffer in data.buffers() if buffer is not None and buffer.size]
+    if isinstance(data, pa.DictionaryArray):
+        found += buffers_of(data.dictionary)
+    return found
