@@ -16,6 +16,7 @@ import os
 import platform
 import signal
 from dataclasses import dataclass
+from pathlib import Path
 
 __all__ = [
     "FUTEX_SYSCALL",
@@ -46,9 +47,12 @@ _FALLOC_FL_PUNCH_HOLE = 0x02
 _PR_SET_PDEATHSIG = 1
 _PR_SET_PTRACER = 0x59616D61
 
+# Fields of a line of /proc/self/maps that ends in a path.
+_MAPS_FIELDS = 6
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
-_libc.prctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong]
+_libc.prctl.argtypes = [ctypes.c_int, *(4 * (ctypes.c_ulong,))]
 
 
 class SegmentLimitError(MemoryError):
@@ -62,7 +66,7 @@ def physical_memory_bytes() -> int:
 
 def available_memory_bytes() -> int:
     """Bytes that can be taken now without swapping or ending a process."""
-    with open("/proc/meminfo", encoding="ascii") as lines:
+    with Path("/proc/meminfo").open(encoding="ascii") as lines:
         for line in lines:
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
@@ -189,18 +193,18 @@ def mapped_file(address: int, nbytes: int) -> FileMapping | None:
     Mappings that this process may have changed without the file changing (private
     and writable ones) do not count, nor does a path that leads elsewhere by now.
     """
-    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as lines:
+    with Path("/proc/self/maps").open(encoding="utf-8", errors="surrogateescape") as lines:
         for line in lines:
             fields = line.split(maxsplit=5)
             first, last = (int(part, 16) for part in fields[0].split("-"))
             if not first <= address < last:
                 continue
             unchanged = "s" in fields[1] or "w" not in fields[1]
-            if len(fields) < 6 or address + nbytes > last or not unchanged:
+            if len(fields) < _MAPS_FIELDS or address + nbytes > last or not unchanged:
                 return None
             path = fields[5].rstrip("\n")
             try:
-                status = os.stat(path)
+                status = Path(path).stat()
             except OSError:
                 return None
             major, minor = (int(part, 16) for part in fields[3].split(":"))

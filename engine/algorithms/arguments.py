@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine.memory.refs import private_in_reach
 from engine.pool.context import in_worker
 from engine.pool.job import ATTEMPTS_MAX
 from engine.pool.native import CallOptions
 from engine.pool.pool import Pool, default_pool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
-__all__ = ["call_options", "is_arrow"]
+__all__ = ["is_arrow", "run_call"]
 
 
 def is_arrow(value: Any) -> bool:
@@ -32,8 +32,8 @@ def is_arrow(value: Any) -> bool:
     return not (hasattr(value, "__array__") and isinstance(getattr(value, "dtype", None), np.dtype))
 
 
-@contextlib.contextmanager
-def call_options(
+def run_call(
+    run: Callable[[CallOptions], Any],
     *,
     pool: Pool | None,
     grain: int | None,
@@ -41,8 +41,16 @@ def call_options(
     progress: bool,
     what: str,
     retries: int = ATTEMPTS_MAX - 1,
-) -> Iterator[CallOptions]:
-    """Check the common arguments and hold what they ask for during a call.
+) -> Any:
+    """Check the common arguments and run a call with them.
+
+    Parameters
+    ----------
+    run : callable
+        Does the call; twice if workers turn out not to be able to read private
+        memory, the second time with copies.
+    what : str
+        Name of the user's function, for the progress bar.
 
     Raises
     ------
@@ -52,7 +60,7 @@ def call_options(
     if grain is not None and (isinstance(grain, bool) or int(grain) != grain or grain < 1):
         message = f"grain must be a whole number of at least 1 or None, not {grain!r}"
         raise ValueError(message)
-    if timeout is not None and not (timeout > 0):
+    if timeout is not None and not timeout > 0:
         message = f"timeout must be a positive number of seconds or None, not {timeout!r}"
         raise ValueError(message)
     if timeout is not None and math.isinf(timeout):
@@ -60,24 +68,33 @@ def call_options(
     if retries < 0:
         message = f"retries must be 0 or more, not {retries!r}"
         raise ValueError(message)
-    if pool is not None and not isinstance(pool, Pool):
+    if in_worker():
+        return run(CallOptions(None, grain))
+    if pool is None:
+        pool = default_pool()
+    elif not isinstance(pool, Pool):
         message = f"pool must be an engine.Pool or None, not {type(pool).__name__}"
         raise TypeError(message)
-    if not in_worker():
-        pool = pool or default_pool()
-        pool.check_open()
-    bar = None
-    on_progress = None
-    if progress and not in_worker():
-        from tqdm.auto import tqdm  # noqa: PLC0415 - takes time that only a bar is worth
+    pool.check_open()
+    options = CallOptions(pool, grain, timeout, retries)
+    if progress:
+        return _run_with_bar(run, options, what)
+    return _run_in_reach(run, options)
 
-        bar = tqdm(desc=what, unit=" elements", unit_scale=True)
 
-        def on_progress(finished: int) -> None:
-            bar.update(finished - bar.n)
-
+def _run_in_reach(run: Callable[[CallOptions], Any], options: CallOptions) -> Any:
+    believed = private_in_reach()
     try:
-        yield CallOptions(pool, grain, timeout, retries, on_progress)
-    finally:
-        if bar is not None:
-            bar.close()
+        return run(options)
+    except OSError:
+        if believed and not private_in_reach():
+            return run(options)
+        raise
+
+
+def _run_with_bar(run: Callable[[CallOptions], Any], options: CallOptions, what: str) -> Any:
+    from tqdm.auto import tqdm
+
+    with tqdm(desc=what, unit=" elements", unit_scale=True) as bar:
+        options.on_progress = lambda finished: bar.update(finished - bar.n)
+        return _run_in_reach(run, options)

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from engine.algorithms.arguments import is_arrow
 from engine.algorithms.arrow_columns import as_arrow
+from engine.memory.arena import arena
 from engine.memory.arrow import is_shared_arrow, lease_stream, stream_at
 from engine.memory.ledger import count_copy
 from engine.memory.refs import BytesRef, refer_bytes
@@ -20,7 +21,6 @@ from engine.pool.context import in_worker
 from engine.pool.functions import name_of
 from engine.pool.results import Collector, ReturnResult
 from engine.pool.sinks import Placed
-from engine.pool.sources import Grid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,9 +48,7 @@ class _ColumnRef:
             None if one is None else pa.foreign_buffer(mapped.address(one[0]), one[1], base=mapped)
             for one in self.buffers
         ]
-        return pa.Array.from_buffers(
-            self.kind, self.length, buffers, self.null_count, self.offset
-        )
+        return pa.Array.from_buffers(self.kind, self.length, buffers, self.null_count, self.offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +100,12 @@ def map_arrow_chunks(
     if in_worker():
         return _map_in_place(func, batches, as_batch=as_batch)
     pieces = tuple(_refer(batch) for batch in batches)
-    ends = np.cumsum([0] + [batch.num_rows for batch in batches])
+    ends = np.cumsum([0, *(batch.num_rows for batch in batches)])
 
     def ranges(chunk: int) -> tuple[int, int]:
         return int(ends[chunk]), int(ends[chunk + 1])
 
-    collector = Collector(_Layout(ends))
+    collector = Collector(len(batches), int(ends[-1]), ranges)
     staged: dict[int, Any] = {}
 
     def provide(rank: int, verb: str, chunk: int, *detail: Any) -> int:
@@ -117,7 +115,7 @@ def map_arrow_chunks(
         lease, nbytes = lease_stream([batches[chunk]], table.schema, _LENGTH.size)
         count_copy("private Arrow chunk", nbytes)
         staged[rank] = lease
-        _LENGTH.pack_into(_mapping(), lease.offset, nbytes)
+        _LENGTH.pack_into(arena().mapping, lease.offset, nbytes)
         return int(lease.offset)
 
     run_chunks(
@@ -132,29 +130,6 @@ def map_arrow_chunks(
         provide=provide,
     )
     return collector.join()
-
-
-def _mapping() -> Any:
-    from engine.memory.arena import arena  # noqa: PLC0415
-
-    return arena().mapping
-
-
-class _Layout(Grid):
-    """A grid whose chunks are given, not computed."""
-
-    __slots__ = ("_ends",)
-
-    def __init__(self, ends: np.ndarray[Any, Any]) -> None:
-        super().__init__(int(ends[-1]), 1)
-        object.__setattr__(self, "_ends", ends)
-
-    @property
-    def count(self) -> int:
-        return len(self._ends) - 1
-
-    def bounds(self, chunk: int) -> tuple[int, int]:
-        return int(self._ends[chunk]), int(self._ends[chunk + 1])
 
 
 def _as_table(arguments: tuple[Any, ...], name: str) -> tuple[pa.Table, bool]:
@@ -208,9 +183,7 @@ def _refer(batch: pa.RecordBatch) -> tuple[_ColumnRef, ...] | None:
             if ref.kind == "private":
                 return None
             buffers.append((ref, buffer.size))
-        refs.append(
-            _ColumnRef(kind, len(column), column.offset, column.null_count, tuple(buffers))
-        )
+        refs.append(_ColumnRef(kind, len(column), column.offset, column.null_count, tuple(buffers)))
     return tuple(refs)
 
 

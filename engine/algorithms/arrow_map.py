@@ -54,9 +54,6 @@ def _map_compiled(
     name = name_of(func)
     try:
         function = compilable(func)
-        if function.core_inputs is not None:
-            message = "a @guvectorize function has core dimensions, and columns have none"
-            raise TypeError(message)
         plain = iter(_plain_arrays(columns, name))
         inputs = [
             one if isinstance(one, pa.ChunkedArray) else next(plain) for one in columns.columns
@@ -76,6 +73,13 @@ def _map_compiled(
             reason=str(error),
             hint=HINT_CHUNKS,
         ) from error
+    if function.core_inputs is not None:
+        raise KernelTypeError(
+            kernel=name,
+            argument_types=tuple(str(kind) for kind in columns.types),
+            reason="a @guvectorize function has core dimensions, and columns have none",
+            hint=HINT_CHUNKS,
+        )
     returned, is_tuple = output_cells(function, cells, dtype)
     typed = [output_type(cell, columns.types, name) for cell in returned]
     outputs = tuple(cell for _, cell in typed)

@@ -87,4 +87,3 @@ def output_type(cell: Cell, inputs: list[pa.DataType], name: str) -> tuple[pa.Da
         reason=f"it returns {cell.type}, for which Arrow has no type",
         hint="Return a real number, or work on the NumPy views of the columns.",
     )
-

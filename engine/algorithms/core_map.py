@@ -52,8 +52,7 @@ def map_cores(
     core_shapes = [_core_shape(function, names, sizes, out) for names in function.core_outputs]
     if out is None:
         outputs = tuple(
-            empty(outer + shape, one)
-            for shape, one in zip(core_shapes, result_dtypes, strict=True)
+            empty(outer + shape, one) for shape, one in zip(core_shapes, result_dtypes, strict=True)
         )
     else:
         given = out if isinstance(out, tuple) else (out,)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.algorithms.arguments import call_options, is_arrow
+from engine.algorithms.arguments import is_arrow, run_call
 from engine.algorithms.core_map import core_operand
 from engine.algorithms.operands import as_arrays
 from engine.errors import KernelTypeError
@@ -18,7 +18,7 @@ from engine.pool.context import in_worker
 from engine.pool.functions import compilable, name_of
 from engine.pool.job import ATTEMPTS_MAX
 from engine.pool.kernel import compile_kernel
-from engine.pool.native import run_native
+from engine.pool.native import CallOptions, run_native
 from engine.pool.program import Operand
 
 if TYPE_CHECKING:
@@ -98,27 +98,31 @@ def parallel_for(
                 "view (to_numpy()), or use parallel_map"
             )
             raise TypeError(message)
-    with call_options(
+    try:
+        function = compilable(func)
+    except TypeError as error:
+        raise KernelTypeError(
+            kernel=name_of(func),
+            argument_types=tuple(type(one).__name__ for one in arrays),
+            reason=str(error),
+            hint="Pass a function of an index and arrays.",
+        ) from error
+
+    def run(options: CallOptions) -> None:
+        operands = [Operand(index_cell(), 0, (1,))]
+        operands += [_whole(array) for array in as_arrays(arrays, function.name)]
+        kernel = compile_kernel(function, tuple(one.cell for one in operands), ())
+        run_native(kernel, (count,), operands, options)
+
+    run_call(
+        run,
         pool=pool,
         grain=grain,
         timeout=timeout,
         progress=progress,
         retries=retries,
         what=name_of(func),
-    ) as options:
-        try:
-            function = compilable(func)
-        except TypeError as error:
-            raise KernelTypeError(
-                kernel=name_of(func),
-                argument_types=tuple(type(one).__name__ for one in arrays),
-                reason=str(error),
-                hint="Pass a function of an index and arrays.",
-            ) from error
-        operands = [Operand(index_cell(), 0, (1,))]
-        operands += [_whole(array) for array in as_arrays(arrays, function.name)]
-        kernel = compile_kernel(function, tuple(one.cell for one in operands), ())
-        run_native(kernel, (count,), operands, options)
+    )
 
 
 def _whole(array: np.ndarray[Any, Any]) -> Operand:

@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.algorithms import arrow_map, core_map, ufunc_map
-from engine.algorithms.arguments import call_options, is_arrow
+from engine.algorithms.arguments import is_arrow, run_call
 from engine.algorithms.operands import (
     as_arrays,
+    check_castable,
     check_outputs,
     elementwise_operand,
     make_output,
 )
+from engine.algorithms.typed_kernel import typed_kernel
 from engine.errors import KernelTypeError
-from engine.pool.cells import scalar_cell
+from engine.memory.arrays import is_shared_array
+from engine.memory.refs import private_in_reach
 from engine.pool.functions import compilable, name_of
-from engine.pool.kernel import HINT_CHUNKS, compile_kernel, output_cells
+from engine.pool.kernel import HINT_CHUNKS
 from engine.pool.native import run_native
 from engine.pool.program import merge_axes
 
@@ -103,21 +106,32 @@ def parallel_map(
     if not arrays:
         message = "parallel_map needs at least one array to map over"
         raise TypeError(message)
-    with call_options(
-        pool=pool, grain=grain, timeout=timeout, progress=progress, what=name_of(func)
-    ) as options:
-        if any(is_arrow(one) for one in arrays):
-            if out is not None:
-                message = "out= takes NumPy arrays; results of Arrow inputs are new Arrow arrays"
-                raise TypeError(message)
-            return arrow_map.map_arrow(func, arrays, dtype, options)
-        if isinstance(func, np.ufunc):
-            return ufunc_map.map_ufunc(func, arrays, out, dtype, options)
-        function = _compilable(func, arrays)
-        inputs = as_arrays(arrays, function.name)
-        if function.core_inputs is not None:
-            return core_map.map_cores(function, inputs, out, dtype, options)
-        return _map_elements(function, inputs, out, dtype, options)
+    return run_call(
+        lambda options: _map(func, arrays, out, dtype, options),
+        pool=pool,
+        grain=grain,
+        timeout=timeout,
+        progress=progress,
+        what=name_of(func) if progress else "",
+    )
+
+
+def _map(
+    func: Callable[..., Any], arrays: tuple[Any, ...], out: Any, dtype: Any, options: CallOptions
+) -> Any:
+    """Choose how to map by the kinds of function and arguments."""
+    if any(is_arrow(one) for one in arrays):
+        if out is not None:
+            message = "out= takes NumPy arrays; results of Arrow inputs are new Arrow arrays"
+            raise TypeError(message)
+        return arrow_map.map_arrow(func, arrays, dtype, options)
+    if isinstance(func, np.ufunc):
+        return ufunc_map.map_ufunc(func, arrays, out, dtype, options)
+    function = _compilable(func, arrays)
+    inputs = as_arrays(arrays, function.name)
+    if function.core_inputs is not None:
+        return core_map.map_cores(function, inputs, out, dtype, options)
+    return _map_elements(function, inputs, out, dtype, options)
 
 
 def _compilable(func: Callable[..., Any], arrays: tuple[Any, ...]) -> CompilableFunction:
@@ -139,49 +153,37 @@ def _map_elements(
     dtype: Any,
     options: CallOptions,
 ) -> Any:
-    try:
-        input_cells = tuple(scalar_cell(one.dtype) for one in inputs)
-    except TypeError as error:
-        raise KernelTypeError(
-            kernel=function.name,
-            argument_types=tuple(str(one.dtype) for one in inputs),
-            reason=str(error),
-            hint=HINT_CHUNKS,
-        ) from error
-    shape = np.broadcast_shapes(*(one.shape for one in inputs))
-    results, is_tuple = output_cells(function, input_cells, dtype)
+    shape = inputs[0].shape
+    if any(one.shape != shape for one in inputs):
+        shape = np.broadcast_shapes(*(one.shape for one in inputs))
+    dtypes = tuple(one.dtype for one in inputs)
+    typed = typed_kernel(function, dtypes, dtype)
     if out is None:
-        outputs = tuple(make_output(shape, np.dtype(one.storage), inputs) for one in results)
+        outputs = tuple(make_output(shape, one, inputs) for one in typed.result_dtypes)
+        targets = outputs
     else:
-        outputs = check_outputs(out, len(results), shape, is_tuple=is_tuple)
-        for array, cell in zip(outputs, results, strict=True):
-            if not np.can_cast(cell.storage, array.dtype, "same_kind"):
-                message = (
-                    f"{function.name} returns {np.dtype(cell.storage)}, which out= of dtype "
-                    f"{array.dtype} cannot hold; pass dtype={array.dtype} to convert"
-                )
-                raise TypeError(message)
+        outputs = check_outputs(out, len(typed.result_dtypes), shape, is_tuple=typed.is_tuple)
+        wanted = tuple(one.dtype for one in outputs)
         if dtype is None:
-            results, _ = output_cells(function, input_cells, tuple(one.dtype for one in outputs))
-    targets = _apart_from(outputs, inputs) if out is not None else outputs
-    kernel = compile_kernel(function, input_cells, results)
+            check_castable(function.name, typed.result_dtypes, wanted)
+        typed = typed_kernel(function, dtypes, wanted)
+        targets = _apart_from(outputs, inputs)
+    kernel = typed.kernel
     operands = [
         elementwise_operand(array, cell, shape)
-        for array, cell in zip(inputs, input_cells, strict=True)
+        for array, cell in zip(inputs, kernel.inputs, strict=True)
     ]
     operands += [
         elementwise_operand(array, cell, shape, is_output=True)
-        for array, cell in zip(targets, results, strict=True)
+        for array, cell in zip(targets, kernel.outputs, strict=True)
     ]
-    merged, operands = merge_axes(shape, operands, guide=len(inputs)) if shape else ((1,), operands)
-    if not shape:
-        for operand in operands:
-            operand.steps = (0,)
+    merged, operands = merge_axes(shape, operands, guide=len(inputs))
     run_native(kernel, merged, operands, options)
-    for target, array in zip(targets, outputs, strict=True):
-        if target is not array:
-            np.copyto(array, target)
-    return outputs if is_tuple else outputs[0]
+    if out is not None:
+        for target, array in zip(targets, outputs, strict=True):
+            if target is not array:
+                np.copyto(array, target)
+    return outputs if typed.is_tuple else outputs[0]
 
 
 def _apart_from(
@@ -190,11 +192,12 @@ def _apart_from(
     """Replace outputs that share memory with an input by arrays that do not.
 
     A chunk may be run twice when a worker dies, and must then find its inputs as
-    they were.
+    they were.  Outputs that workers cannot write to are replaced as well.
     """
     return tuple(
         make_output(array.shape, array.dtype, [array])
         if any(np.may_share_memory(array, one) for one in inputs)
+        or not (private_in_reach() or is_shared_array(array))
         else array
         for array in outputs
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.algorithms import arrow_chunks
-from engine.algorithms.arguments import call_options, is_arrow
+from engine.algorithms.arguments import is_arrow, run_call
 from engine.pool.chunks import choose_grid, run_chunks
 from engine.pool.context import in_worker
 from engine.pool.functions import name_of
@@ -92,15 +92,18 @@ def parallel_map_chunks(
     if isinstance(halo, bool) or int(halo) != halo or halo < 0:
         message = f"halo must be a whole number of at least 0, not {halo!r}"
         raise ValueError(message)
-    with call_options(
-        pool=pool, grain=grain, timeout=timeout, progress=progress, what=name_of(func)
-    ) as options:
+    if halo and any(is_arrow(one) for one in arrays):
+        message = "halo= is for NumPy arrays; give Arrow data as arrays, or without halo"
+        raise TypeError(message)
+
+    def run(options: CallOptions) -> Any:
         if any(is_arrow(one) for one in arrays):
-            if halo:
-                message = "halo= is for NumPy arrays; give Arrow data as arrays, or without halo"
-                raise TypeError(message)
             return arrow_chunks.map_arrow_chunks(func, arrays, options)
         return _map_rows(func, [np.asarray(one) for one in arrays], int(halo), options)
+
+    return run_call(
+        run, pool=pool, grain=grain, timeout=timeout, progress=progress, what=name_of(func)
+    )
 
 
 class _Trim:
@@ -152,7 +155,7 @@ def _map_rows(
     source = ArraySource(
         grid, refs, tuple(array.ndim == 0 for array in arrays), with_bounds=bool(halo)
     )
-    collector = Collector(grid)
+    collector = Collector(grid.count, grid.length, grid.bounds)
     run_chunks(
         ReturnResult(function),
         source,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from engine.pool.cells import Cell
 
-__all__ = ["as_arrays", "check_outputs", "elementwise_operand", "make_output"]
+__all__ = ["as_arrays", "check_castable", "check_outputs", "elementwise_operand", "make_output"]
 
 
 def as_arrays(arrays: Sequence[Any], name: str) -> list[np.ndarray[Any, Any]]:
@@ -89,6 +89,25 @@ def make_output(
         one.flags.f_contiguous and not one.flags.c_contiguous for one in full_sized
     )
     return empty(shape, dtype, "F" if columns_first else "C")
+
+
+def check_castable(
+    name: str, returned: tuple[np.dtype[Any], ...], wanted: tuple[np.dtype[Any], ...]
+) -> None:
+    """Check that results may be stored in the dtypes of ``out=``.
+
+    Raises
+    ------
+    TypeError
+        It would change the kind of number, which only ``dtype=`` allows.
+    """
+    for have, want in zip(returned, wanted, strict=True):
+        if not np.can_cast(have, want, "same_kind"):
+            message = (
+                f"{name} returns {have}, which out= of dtype {want} cannot hold; pass "
+                f"dtype={want} to convert"
+            )
+            raise TypeError(message)
 
 
 def check_outputs(

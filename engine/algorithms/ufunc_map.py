@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.algorithms.operands import as_arrays, check_outputs
+from engine.algorithms.operands import as_arrays, check_castable, check_outputs
 from engine.errors import KernelTypeError
 from engine.memory.arrays import empty, is_shared_array
 from engine.pool.chunks import choose_grid, run_chunks
@@ -66,9 +66,8 @@ def map_ufunc(
     dtypes = _result_dtypes(func, arguments)
     inputs = as_arrays(arguments, func.__name__)
     cores_in, cores_out = _core_shapes(func, inputs)
-    outer = np.broadcast_shapes(
-        *(array.shape[: array.ndim - len(core)] for array, core in zip(inputs, cores_in, strict=True))
-    )
+    pairs = list(zip(inputs, cores_in, strict=True))
+    outer = np.broadcast_shapes(*(array.shape[: array.ndim - len(core)] for array, core in pairs))
     if dtype is not None:
         wanted = dtype if isinstance(dtype, tuple) else (dtype,) * func.nout
     else:
@@ -87,13 +86,8 @@ def map_ufunc(
             check_outputs(one, 1, shape, is_tuple=False)[0]
             for one, shape in zip(given, shapes, strict=True)
         )
-        for array, one in zip(outputs, dtypes, strict=True):
-            if dtype is None and not np.can_cast(one, array.dtype, "same_kind"):
-                message = (
-                    f"{func.__name__} returns {one}, which out= of dtype {array.dtype} cannot "
-                    f"hold; pass dtype={array.dtype} to convert"
-                )
-                raise TypeError(message)
+        if dtype is None:
+            check_castable(func.__name__, dtypes, tuple(one.dtype for one in outputs))
     apply = _Apply(func, convert=any(a.dtype != d for a, d in zip(outputs, dtypes, strict=True)))
     small = not options.pool or (
         not options.pool.isolate
@@ -140,24 +134,18 @@ def _core_shapes(
     """The core shapes of a generalized ufunc's inputs and outputs; empty for others."""
     if func.signature is None:
         return [()] * func.nin, [()] * func.nout
-    # NumPy knows its own signatures, optional dimensions included: try on nothing.
-    sides = func.signature.split("->")[0].count("(")
+    # NumPy knows its own signatures, optional dimensions included: it is asked by
+    # calling the ufunc on the right core shapes with an empty batch.
     probes = []
     cores: list[tuple[int, ...]] = []
-    for position, array in enumerate(inputs[:sides]):
-        names = func.signature.split("->")[0].split("),")[position].strip("()").split(",")
-        count = min(len([name for name in names if name.strip()]), array.ndim)
-        core = array.shape[array.ndim - count :]
+    groups = func.signature.split("->")[0].split("),")
+    for array, group in zip(inputs, groups, strict=True):
+        names = [name for name in group.strip("() ").split(",") if name.strip()]
+        core = array.shape[array.ndim - min(len(names), array.ndim) :]
         cores.append(core)
-        probes.append(np.empty((0, *core), array.dtype) if array.ndim > count else np.empty(core))
-    results = func(*probes) if any(p.ndim > len(c) for p, c in zip(probes, cores, strict=True)) else (
-        func(*probes)
-    )
-    batched = any(p.ndim > len(c) for p, c in zip(probes, cores, strict=True))
-    shapes = [
-        one.shape[1:] if batched else one.shape
-        for one in (results if isinstance(results, tuple) else (results,))
-    ]
+        probes.append(np.empty((0, *core), array.dtype))
+    results = func(*probes)
+    shapes = [one.shape[1:] for one in (results if isinstance(results, tuple) else (results,))]
     return cores, shapes
 
 
@@ -196,9 +184,7 @@ def _run(
             if chunk < 0:
                 return True
             start, stop = grid.bounds(chunk)
-            apply(
-                tuple(one[start:stop] for one in views), tuple(one[start:stop] for one in moved)
-            )
+            apply(tuple(one[start:stop] for one in views), tuple(one[start:stop] for one in moved))
             finish_chunk(done + chunk, me)
         return False
 

@@ -197,7 +197,7 @@ class Arena:
     def _carve(self, block_bytes: int) -> int:
         """Find room for a block that no stack holds: warm pages first, then new ones."""
         # Small blocks are cut from a common supply, so that they fill whole pages.
-        supply = block_bytes if block_bytes >= _LARGE_BYTES else _LARGE_BYTES
+        supply = max(block_bytes, _LARGE_BYTES)
         offset = self._warm.take(supply)
         if offset is None and self._cached_bytes >= supply:
             self._consolidate()

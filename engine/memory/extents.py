@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterator
 
 __all__ = ["Extents"]
 
@@ -19,7 +20,7 @@ class Extents:
         self._offsets: list[int] = []
         self._sizes: list[int] = []
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[tuple[int, int]]:
         """Iterate over ``(offset, nbytes)`` by rising offset."""
         return iter(list(zip(self._offsets, self._sizes, strict=True)))
 

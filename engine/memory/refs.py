@@ -15,9 +15,10 @@ of four ways:
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,11 +26,23 @@ import numpy as np
 from engine import system
 from engine.memory import arena as arena_module
 from engine.memory.arrays import address_of
+from engine.memory.ledger import count_copy
 
 if TYPE_CHECKING:
     from engine.memory.arena import Arena
 
-__all__ = ["ARENA", "FILE", "INLINE", "PRIVATE", "BytesRef", "Mapped", "refer", "refer_bytes"]
+__all__ = [
+    "ARENA",
+    "FILE",
+    "INLINE",
+    "PRIVATE",
+    "BytesRef",
+    "Mapped",
+    "private_in_reach",
+    "refer",
+    "refer_bytes",
+    "set_private_in_reach",
+]
 
 ARENA = "arena"
 FILE = "file"
@@ -60,12 +73,49 @@ class BytesRef:
         The file, for `FILE`.
     data : bytes, optional
         The bytes, for `INLINE`.
+    lease : Lease, optional
+        Of a copy made for this reference; it lives as long as the reference does
+        in the process that made it, and does not travel.
     """
 
     kind: str
     place: int
     file: system.FileMapping | None = None
     data: bytes | None = None
+    lease: Any = field(default=None, compare=False, repr=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel without the lease."""
+        return BytesRef, (self.kind, self.place, self.file, self.data)
+
+
+# Whether other processes may read this one's memory: a fact about the system, found
+# out by the first worker.
+_reach = {"private": True}
+
+
+def private_in_reach() -> bool:
+    """Tell whether workers can read private memory, as far as is known."""
+    return _reach["private"]
+
+
+def set_private_in_reach(*, reachable: bool) -> None:
+    """Note whether workers can read this process's private memory.
+
+    Where they cannot, private inputs are copied into the arena, and counted.
+    """
+    _reach["private"] = reachable
+
+
+def _private(address: int, low: int, high: int) -> BytesRef:
+    """Refer to private memory, by a copy if nobody else can read it."""
+    if _reach["private"]:
+        return BytesRef(PRIVATE, address)
+    owner = arena_module.arena()
+    lease = owner.lease(high - low)
+    ctypes.memmove(lease.address, low, high - low)
+    count_copy("private memory out of the workers' reach", high - low)
+    return BytesRef(ARENA, lease.offset + address - low, lease=lease)
 
 
 def refer_bytes(address: int, low: int, high: int, *, mapped: bool) -> BytesRef:
@@ -88,7 +138,7 @@ def refer_bytes(address: int, low: int, high: int, *, mapped: bool) -> BytesRef:
         file = system.mapped_file(low, high - low)
         if file is not None:
             return BytesRef(FILE, file.offset + address - low, file=file)
-    return BytesRef(PRIVATE, address)
+    return _private(address, low, high)
 
 
 def refer(array: np.ndarray[Any, Any], *, writable: bool = False) -> BytesRef:
@@ -117,7 +167,6 @@ def refer(array: np.ndarray[Any, Any], *, writable: bool = False) -> BytesRef:
 
 
 def _bytes_between(array: np.ndarray[Any, Any], low: int, high: int) -> bytes:
-    import ctypes  # noqa: PLC0415 - only small private arrays come here
 
     return ctypes.string_at(low, high - low) if array.size else b""
 

@@ -49,9 +49,7 @@ def share(data: Any) -> Any:
     """
     if isinstance(data, _ARROW):
         return share_arrow(data)
-    if not isinstance(data, np.ndarray) and not isinstance(
-        getattr(data, "dtype", None), np.dtype
-    ):
+    if not isinstance(data, np.ndarray) and not isinstance(getattr(data, "dtype", None), np.dtype):
         if hasattr(data, "__arrow_c_array__"):
             return share_arrow(pa.array(data))
         if hasattr(data, "__arrow_c_stream__"):

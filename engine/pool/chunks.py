@@ -86,9 +86,7 @@ def run_chunks(
         name=name,
         payload=function_payload(function),
         chunk_count=chunk_count,
-        describe=lambda order, done, count: ChunkTask(
-            source, sink, count, order, done, caller_pid
-        ),
+        describe=lambda order, done, count: ChunkTask(source, sink, count, order, done, caller_pid),
         ranges=ranges,
         join=join,
         provide=provide,

@@ -69,16 +69,16 @@ _I64 = ir.IntType(64)
 
 
 @intrinsic
-def _call_inner(typingctx: Any, address: Any, pointers: Any, steps: Any, count: Any, cores: Any) -> Any:
+def _call_inner(
+    typingctx: Any, address: Any, pointers: Any, steps: Any, count: Any, cores: Any
+) -> Any:
     """Call a native inner loop; its exception, if any, becomes the caller's."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         convention = context.call_conv
         kind = convention.get_function_type(types.none, INNER_ARGUMENTS)
         inner = builder.inttoptr(args[0], kind.as_pointer())
-        status, _ = convention.call_function(
-            builder, inner, types.none, INNER_ARGUMENTS, args[1:]
-        )
+        status, _ = convention.call_function(builder, inner, types.none, INNER_ARGUMENTS, args[1:])
         with cgutils.if_unlikely(builder, status.is_error):
             convention.return_status_propagate(builder, status)
         return context.get_dummy_value()
@@ -224,7 +224,9 @@ def _deliver(program, scratch, row, count):
             _exchange(True, pid, vectors, buffer, remote, step, count, cell_bytes)
 
 
-@njit(types.void(types.int64[::1], types.int64[::1], types.int64, types.int64), nogil=True, cache=True)
+@njit(
+    types.void(types.int64[::1], types.int64[::1], types.int64, types.int64), nogil=True, cache=True
+)
 def run_range(program, scratch, start, stop):
     """Run a program on the indices [start, stop) of its outer shape, in C order."""
     cells = program[CELL_COUNT]

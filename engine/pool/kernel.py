@@ -86,7 +86,7 @@ class Kernel:
     result: Any
     function: CompilableFunction
     cost_ns: float = 0.0
-    _payload: Payload | None = None
+    _payload: Payload | None = field(default=None, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def learn_cost(self, elapsed_ns: float, count: int) -> None:
@@ -162,9 +162,7 @@ def compile_kernel(
         kernel = _compiled.setdefault(function.dispatcher, {}).get(key)
         if kernel is None:
             try:
-                result = compile_inner(
-                    typeof(function.dispatcher), inputs, outputs, masked=masked
-                )
+                result = compile_inner(typeof(function.dispatcher), inputs, outputs, masked=masked)
             except (NumbaError, TypeError, NotImplementedError) as error:
                 raise _not_compilable(function, inputs, error) from error
             counters["kernels_compiled"] += 1
@@ -194,9 +192,7 @@ def output_cells(
     """
     arguments = tuple(cell.argument_type for cell in inputs)
     try:
-        call = typeof(function.dispatcher).get_call_type(
-            cpu_target.typing_context, arguments, {}
-        )
+        call = typeof(function.dispatcher).get_call_type(cpu_target.typing_context, arguments, {})
     except (NumbaError, TypeError, NotImplementedError) as error:
         raise _not_compilable(function, inputs, error) from error
     returned = types.unliteral(call.return_type)
@@ -208,7 +204,8 @@ def output_cells(
         wanted = list(dtype) if isinstance(dtype, tuple | list) else [dtype] * len(members)
         if len(wanted) != len(members):
             message = (
-                f"dtype has {len(wanted)} entries, but {function.name} returns {len(members)} values"
+                f"dtype has {len(wanted)} entries, but {function.name} returns "
+                f"{len(members)} values"
             )
             raise ValueError(message)
         stored = [np.dtype(one) for one in wanted]

@@ -38,6 +38,7 @@ __all__ = ["INNER_ARGUMENTS", "compile_inner"]
 _I8 = ir.IntType(8)
 _I64 = ir.IntType(64)
 _BYTES = _I8.as_pointer()
+_WORD_BYTES = 8
 
 INNER_ARGUMENTS = (types.intp, types.intp, types.intp, types.intp)
 
@@ -45,9 +46,7 @@ INNER_ARGUMENTS = (types.intp, types.intp, types.intp, types.intp)
 def _words(builder: Any, address: Any, first: int, count: int) -> list[Any]:
     """Load `count` words of an array, from index `first` on."""
     base = builder.inttoptr(address, _I64.as_pointer())
-    return [
-        builder.load(builder.gep(base, [ir.Constant(_I64, first + at)])) for at in range(count)
-    ]
+    return [builder.load(builder.gep(base, [ir.Constant(_I64, first + at)])) for at in range(count)]
 
 
 def _storage_type(context: Any, cell: Cell) -> Any:
@@ -59,7 +58,7 @@ def _storage_type(context: Any, cell: Cell) -> Any:
 
 
 def _stored_as(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    return dtype if dtype.kind != "f" or dtype.itemsize != 2 else np.dtype(np.float32)
+    return np.dtype(np.float32) if dtype == np.float16 else dtype
 
 
 def _load(context: Any, builder: Any, cell: Cell, pointer: Any) -> Any:
@@ -82,7 +81,7 @@ def _load(context: Any, builder: Any, cell: Cell, pointer: Any) -> Any:
     value = context.data_model_manager[stored].from_data(builder, raw)
     if isinstance(cell.type, (types.NPDatetime, types.NPTimedelta)):
         # Arrow's 32-bit dates and times widen to the 64 bits that numba works in.
-        return builder.sext(value, _I64) if dtype.itemsize < 8 else value
+        return builder.sext(value, _I64) if dtype.itemsize < _WORD_BYTES else value
     return context.cast(builder, value, stored, cell.type)
 
 
@@ -100,7 +99,9 @@ def _store(context: Any, builder: Any, cell: Cell, pointer: Any, value: Any) -> 
     dtype = np.dtype(cell.storage)
     if dtype == np.float16:
         data = builder.fptrunc(value, ir.HalfType())
-    elif isinstance(cell.type, (types.NPDatetime, types.NPTimedelta)) and dtype.itemsize < 8:
+    elif isinstance(cell.type, (types.NPDatetime, types.NPTimedelta)) and (
+        dtype.itemsize < _WORD_BYTES
+    ):
         data = builder.trunc(value, ir.IntType(8 * dtype.itemsize))
     else:
         data = context.data_model_manager[cell.type].as_data(builder, value)
@@ -140,10 +141,15 @@ class _Emitter:
     """
 
     def __init__(
-        self, function_type: Any, inputs: tuple[Cell, ...], outputs: tuple[Cell, ...], *, masked: bool
+        self,
+        function_type: Any,
+        inputs: tuple[Cell, ...],
+        outputs: tuple[Cell, ...],
+        *,
+        masked: bool,
     ) -> None:
         self.function_type = function_type
-        self.mask = (Cell(types.boolean, BIT),) if masked else ()
+        self.mask: tuple[Cell, ...] = (Cell(types.boolean, BIT),) if masked else ()
         self.inputs = inputs
         self.outputs = outputs
         self.cells = (*self.mask, *inputs, *outputs)
@@ -178,9 +184,7 @@ class _Emitter:
             if cell.storage in (BIT, INDEX):
                 bases.append(base)
             elif natural and cell.ndim == 0:
-                bases.append(
-                    builder.inttoptr(base, _storage_type(context, cell).as_pointer())
-                )
+                bases.append(builder.inttoptr(base, _storage_type(context, cell).as_pointer()))
             else:
                 bases.append(builder.inttoptr(base, _BYTES))
         with cgutils.for_range(builder, count, intp=_I64) as loop:
@@ -214,9 +218,7 @@ class _Emitter:
     def _emit_call(self, context: Any, builder: Any, places: list[Any]) -> None:
         cores = self.cores[len(self.mask) :]
         values = []
-        for cell, place, core in zip(
-            (*self.inputs, *self.outputs), places, cores, strict=True
-        ):
+        for cell, place, core in zip((*self.inputs, *self.outputs), places, cores, strict=True):
             if cell.ndim:
                 values.append(_array(context, builder, cell, place, core))
             elif len(values) < len(self.inputs):

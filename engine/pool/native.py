@@ -46,7 +46,7 @@ _CALLER_SLICE_NS = 50_000_000
 _ALIGN = 512
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CallOptions:
     """What the user said about how a call is to run; `pool` is None inside a worker."""
 
@@ -151,12 +151,12 @@ def _share(
     length = _chunk_length(kernel, stop - first, operands, options)
     chunk_count = -(-(stop - first) // length)
     pool = options.pool
-    described: list[bytes] = []
+    described: list[tuple[bytes, Any]] = []
 
     def describe(order: int, done: int, count: int) -> NativeTask:
         if not described:
             described.append(specify(shape, operands))
-        return NativeTask(described[0], first, stop, length, count, order, done)
+        return NativeTask(described[0][0], first, stop, length, count, order, done)
 
     def ranges(chunk: int) -> tuple[int, int]:
         return first + chunk * length, min(first + (chunk + 1) * length, stop)

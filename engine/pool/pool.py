@@ -10,7 +10,7 @@ import contextlib
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import cloudpickle
 
@@ -173,7 +173,7 @@ class Pool:
             message = "the pool is still open: call close() or terminate() before join()"
             raise ValueError(message)
 
-    def __enter__(self) -> Pool:
+    def __enter__(self) -> Self:
         """Give the pool itself."""
         self.check_open()
         return self

@@ -92,6 +92,8 @@ def merge_axes(
     Axes are first put in the order in which the operand `guide` lies in memory;
     the order of indices is free, because each index is computed by itself.
     """
+    if len(shape) == 1:
+        return shape, operands
     axes = [axis for axis, length in enumerate(shape) if length != 1]
     lead = operands[guide].steps
     axes.sort(key=lambda axis: -abs(lead[axis]))
@@ -137,27 +139,28 @@ def _words(
     for base, reach, cell_bytes, buffer, steps in cells:
         words += (base, reach, cell_bytes, buffer, *steps)
     words += cores
-    return Program(
-        np.array(words, np.int64), np.empty(driver.SCRATCH_WORDS, np.int64), ()
-    )
+    return Program(np.array(words, np.int64), np.empty(driver.SCRATCH_WORDS, np.int64), ())
 
 
 def _core_words(operands: list[Operand]) -> list[int]:
-    return [
-        word for operand in operands for word in (*operand.core_shape, *operand.core_strides)
-    ]
+    return [word for operand in operands for word in (*operand.core_shape, *operand.core_strides)]
 
 
 def bind_here(inner_address: int, shape: tuple[int, ...], operands: list[Operand]) -> Program:
     """Make the program for the process that holds the operands; all is in reach."""
-    cells = [
-        (one.address, driver.DIRECT, one.cell_bytes, 0, one.steps) for one in operands
-    ]
+    cells = [(one.address, driver.DIRECT, one.cell_bytes, 0, one.steps) for one in operands]
     return _words(inner_address, shape, cells, _core_words(operands), tile=_NO_TILE, pid=0)
 
 
-def specify(shape: tuple[int, ...], operands: list[Operand]) -> bytes:
-    """Describe a program so that a worker can bind it."""
+def specify(shape: tuple[int, ...], operands: list[Operand]) -> tuple[bytes, list[BytesRef | None]]:
+    """Describe a program so that a worker can bind it.
+
+    Returns
+    -------
+    spec : bytes
+    refs : list
+        Must be kept as long as workers use the description.
+    """
     cells = []
     for one in operands:
         ref = one.refer() if one.refer is not None else None
@@ -172,7 +175,8 @@ def specify(shape: tuple[int, ...], operands: list[Operand]) -> bytes:
                 is_output=one.is_output,
             )
         )
-    return pickle.dumps((os.getpid(), shape, cells, _core_words(operands)), protocol=5)
+    spec = pickle.dumps((os.getpid(), shape, cells, _core_words(operands)), protocol=5)
+    return spec, [one.ref for one in cells]
 
 
 def bind_there(inner_address: int, spec: bytes, mapped: Mapped) -> Program:
@@ -204,10 +208,6 @@ def bind_there(inner_address: int, spec: bytes, mapped: Mapped) -> Program:
         if one.is_bit:
             base = base * 8 + one.first
         bound.append((base, reach, one.cell_bytes, buffer, one.steps))
-    program = _words(
-        inner_address, shape, bound, cores, tile=tile, pid=pid if private else 0
-    )
+    program = _words(inner_address, shape, bound, cores, tile=tile, pid=pid if private else 0)
     program.keep = tuple(keep)
     return program
-
-

@@ -20,8 +20,6 @@ from engine.memory.ledger import count_copy
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engine.pool.sources import Grid
-
 __all__ = ["Collector", "ReturnResult"]
 
 
@@ -92,7 +90,7 @@ class ReturnResult:
 
 
 def _pack_arrow(result: Any) -> _PackedArrow:
-    import pyarrow as pa  # noqa: PLC0415 - only workers that meet Arrow data import it
+    import pyarrow as pa
 
     if isinstance(result, pa.RecordBatch | pa.Table):
         kind = "table"
@@ -114,9 +112,12 @@ class Collector:
 
     Parameters
     ----------
-    grid : Grid
+    count : int
+        Number of chunks.
+    length : int
+        Rows of all chunks together.
     ranges : callable
-        ``chunk -> (start, stop)``.
+        ``chunk -> (start, stop)``, the rows that a chunk was given.
 
     Notes
     -----
@@ -125,8 +126,10 @@ class Collector:
     Concurrency: `place` is called by the supervisor, `join` after the job.
     """
 
-    def __init__(self, grid: Grid) -> None:
-        self._grid = grid
+    def __init__(self, count: int, length: int, ranges: Callable[[int], tuple[int, int]]) -> None:
+        self._count = count
+        self._length = length
+        self._ranges = ranges
         self._final: np.ndarray[Any, Any] | None = None
         self._arrays: dict[int, np.ndarray[Any, Any]] = {}
         self._apart: set[int] = set()
@@ -141,10 +144,10 @@ class Collector:
             self._streams[chunk] = (kind, lease, nbytes)
             return int(lease.offset)
         dtype, shape = np.dtype(detail[0]), detail[1]
-        start, stop = self._grid.bounds(chunk)
+        start, stop = self._ranges(chunk)
         even = shape[0] == stop - start
         if self._final is None and even and not self._arrays:
-            self._final = empty((self._grid.length, *shape[1:]), dtype)
+            self._final = empty((self._length, *shape[1:]), dtype)
         final = self._final
         if final is not None and even and (final.dtype, final.shape[1:]) == (dtype, shape[1:]):
             self._arrays[chunk] = final[start:stop]
@@ -164,7 +167,7 @@ class Collector:
         """
         if self._streams:
             return self._join_arrow()
-        parts = [self._arrays[chunk] for chunk in range(self._grid.count)]
+        parts = [self._arrays[chunk] for chunk in range(self._count)]
         if self._final is not None and not self._apart:
             return self._final
         first = parts[0]
@@ -181,13 +184,13 @@ class Collector:
         return joined
 
     def _join_arrow(self) -> Any:
-        import pyarrow as pa  # noqa: PLC0415 - see _pack_arrow
+        import pyarrow as pa
 
         if self._arrays or len({kind for kind, _, _ in self._streams.values()}) > 1:
             message = "some chunks returned tables, others arrays; they must all return the same"
             raise TypeError(message)
         tables = []
-        for chunk in range(self._grid.count):
+        for chunk in range(self._count):
             _, lease, nbytes = self._streams[chunk]
             buffer = pa.foreign_buffer(lease.address, nbytes, base=lease)
             tables.append(pa.ipc.open_stream(buffer).read_all())
@@ -197,4 +200,3 @@ class Collector:
             message = f"chunks returned different schemas: {error}"
             raise ValueError(message) from error
         return table if self._streams[0][0] == "table" else table.column(0)
-

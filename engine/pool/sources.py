@@ -61,9 +61,7 @@ class Grid:
 
 def describe_array(array: np.ndarray[Any, Any], *, writable: bool = False) -> ArrayRef:
     """Describe an array so that a worker can open it."""
-    return ArrayRef(
-        refer(array, writable=writable), array.dtype.str, array.shape, array.strides
-    )
+    return ArrayRef(refer(array, writable=writable), array.dtype.str, array.shape, array.strides)
 
 
 def open_array(one: ArrayRef, mapped: Mapped, *, writable: bool = False) -> np.ndarray[Any, Any]:
@@ -74,8 +72,7 @@ def open_array(one: ArrayRef, mapped: Mapped, *, writable: bool = False) -> np.n
         return np.ndarray(one.shape, dtype, bytearray(data), one.ref.place, one.strides)
     if not prod(one.shape):
         return np.empty(one.shape, dtype)
-    view = np.asarray(_Interface(mapped.address(one.ref), one, writable=writable))
-    return view
+    return np.asarray(_Interface(mapped.address(one.ref), one, writable=writable))
 
 
 class _Interface:
@@ -176,8 +173,10 @@ def _read_strided(
     low = address + sum(
         (length - 1) * step for length, step in zip(shape, strides, strict=True) if step < 0
     )
-    high = address + dtype.itemsize + sum(
-        (length - 1) * step for length, step in zip(shape, strides, strict=True) if step > 0
+    high = (
+        address
+        + dtype.itemsize
+        + sum((length - 1) * step for length, step in zip(shape, strides, strict=True) if step > 0)
     )
     if high - low <= _SPAN_WASTE_MAX * wanted or not shape:
         room = np.empty(high - low, np.uint8)

@@ -34,6 +34,7 @@ from engine import system
 from engine.atomics import ring
 from engine.errors import PoolBrokenError, describe_exitcode
 from engine.memory import arena as arena_module
+from engine.memory.refs import set_private_in_reach
 from engine.pool import board as words
 from engine.pool.context import store_word
 from engine.process.starter import Starter, StarterGoneError
@@ -84,7 +85,6 @@ class Supervisor:
     def __init__(self, board: Board, config: dict[str, Any]) -> None:
         self.lock = threading.Condition()
         self.jobs: dict[int, Job] = {}
-        self.can_read_private: bool | None = None
         self.broken: PoolBrokenError | None = None
         self.deaths = 0
         self._pid = os.getpid()
@@ -240,13 +240,13 @@ class Supervisor:
                 self._bury(record, -9, "the start-up process was ended")
             return
         verb, serial, detail = message
-        record = next((one for one in self._workers.values() if one.serial == serial), None)
-        if record is None:
-            return
-        if verb == "spawned":
-            record.pid = detail
-        else:
-            self._bury(record, detail, describe_exitcode(detail))
+        for record in list(self._workers.values()):
+            if record.serial != serial:
+                continue
+            if verb == "spawned":
+                record.pid = detail
+            else:
+                self._bury(record, detail, describe_exitcode(detail))
 
     def _hear_worker(self, record: WorkerRecord) -> bool:
         """Act on one message of a worker; False at the end of its messages."""
@@ -265,7 +265,7 @@ class Supervisor:
         verb, *rest = message
         if verb == "ready":
             record.ready = True
-            self.can_read_private = rest[0]
+            set_private_in_reach(reachable=rest[0])
             self._failed_starts = 0
         elif verb == "initializer failed":
             self._last_failure = f"the initializer raised:\n{rest[0][1]}"

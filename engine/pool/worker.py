@@ -26,8 +26,8 @@ from engine import atomics, system
 from engine.memory.refs import Mapped
 from engine.pool import board as words
 from engine.pool import context, driver
-from engine.pool.context import claim_chunk, finish_chunk, load_word, store_word
 from engine.pool.board import Board, announce, withdraw
+from engine.pool.context import claim_chunk, finish_chunk, load_word, store_word
 from engine.pool.kernel import counters, load_kernel
 from engine.pool.program import bind_there
 from engine.pool.tasks import ChunkTask, NativeTask
@@ -226,4 +226,3 @@ def _portable(error: BaseException) -> tuple[bytes, str]:
     if not data or len(data) > _MESSAGE_BYTES_MAX // 4:
         data = pickle.dumps(RuntimeError(f"{type(error).__name__}: {error!s:.1000}"))
     return data, text
-

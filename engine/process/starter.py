@@ -20,6 +20,7 @@ import pickle
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 __all__ = ["Starter", "StarterGoneError"]
@@ -73,8 +74,8 @@ class Starter:
         )
         # The interpreter is told the caller's import path over the control socket,
         # so here it only has to find this package.
-        root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-        paths = [root, environment.get("PYTHONPATH", "")]
+        root = Path(__file__).resolve().parents[2]
+        paths = [str(root), environment.get("PYTHONPATH", "")]
         environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, our own code

@@ -66,12 +66,12 @@ def _serve(control: socket.socket, inherited_fd: int, run: Any) -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
     while True:
-        ready, _, _ = select.select([control, wake_reader], [], [])
+        ready, _, _ = select.select([control.fileno(), wake_reader], [], [])
         if wake_reader in ready:
             _drain(wake_reader)
             if not _reap(control, serials):
                 break
-        if control not in ready:
+        if control.fileno() not in ready:
             continue
         data, fds, _, _ = socket.recv_fds(control, _MESSAGE_BYTES_MAX, 1)
         if not data:
