@@ -17,15 +17,15 @@ from engine.algorithms.operands import (
 )
 from engine.algorithms.typed_kernel import typed_kernel
 from engine.errors import KernelTypeError
-from engine.memory.arrays import is_shared_array
+from engine.memory.arrays import address_of, is_shared_array
 from engine.memory.refs import private_in_reach
 from engine.pool.functions import compilable, name_of
 from engine.pool.kernel import HINT_CHUNKS
-from engine.pool.native import run_native
+from engine.pool.native import run_native, run_small_dense
 from engine.pool.program import merge_axes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import DTypeLike
 
@@ -169,6 +169,10 @@ def _map_elements(
         typed = typed_kernel(function, dtypes, wanted)
         targets = _apart_from(outputs, inputs)
     kernel = typed.kernel
+    if _are_dense(shape, inputs) and targets is outputs and _are_dense(shape, outputs):
+        addresses = [address_of(one) for one in (*inputs, *outputs)]
+        if run_small_dense(kernel, addresses, inputs[0].size, options):
+            return outputs if typed.is_tuple else outputs[0]
     operands = [
         elementwise_operand(array, cell, shape)
         for array, cell in zip(inputs, kernel.inputs, strict=True)
@@ -184,6 +188,11 @@ def _map_elements(
             if target is not array:
                 np.copyto(array, target)
     return outputs if typed.is_tuple else outputs[0]
+
+
+def _are_dense(shape: tuple[int, ...], arrays: Sequence[np.ndarray[Any, Any]]) -> bool:
+    """Tell whether arrays have one shape and lie in memory without gaps, in C order."""
+    return all(one.shape == shape and one.flags.c_contiguous for one in arrays)
 
 
 def _apart_from(

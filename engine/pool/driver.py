@@ -44,6 +44,7 @@ __all__ = [
     "gather_from_peer",
     "probe",
     "run_claims",
+    "run_dense",
     "run_range",
 ]
 
@@ -255,6 +256,21 @@ def run_range(program, scratch, start, stop):
         if program[PEER_PID] != 0:
             _deliver(program, scratch, row, count)
         at += count
+
+
+@njit(types.void(types.intp, types.int64[::1], types.int64), nogil=True, cache=True)
+def run_dense(inner, words, count):
+    """Run an inner loop once over dense arrays of scalars.
+
+    Parameters
+    ----------
+    inner : address
+        Of the inner loop.
+    words : int64 array
+        The pointers, then as many steps.
+    """
+    pointers = words.ctypes.data
+    _call_inner(inner, pointers, pointers + 4 * len(words), count, pointers)
 
 
 @njit(

@@ -89,6 +89,10 @@ class Kernel:
     _payload: Payload | None = field(default=None, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def __post_init__(self) -> None:
+        """Note the steps of dense operands, which small calls use again and again."""
+        self.dense_steps = [cell.item_bytes for cell in (*self.inputs, *self.outputs)]
+
     def learn_cost(self, elapsed_ns: float, count: int) -> None:
         """Take a measurement into the running estimate of `cost_ns`."""
         measured = elapsed_ns / count

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from engine.pool import board as words
-from engine.pool import driver
+import numpy as np
+
+from engine.pool import board, driver
 from engine.pool.cells import BIT
 from engine.pool.context import in_worker, load_word
 from engine.pool.job import ATTEMPTS_MAX, Job
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from engine.pool.kernel import Kernel
 
-__all__ = ["CallOptions", "run_native"]
+__all__ = ["CallOptions", "run_native", "run_small_dense"]
 
 # Work that one core does in this time is not worth sharing: publishing a job and
 # waking a parked worker takes about as long.
@@ -86,6 +87,35 @@ def run_native(
         _share(kernel, shape, operands, (first, total), options, join=alone)
     if options.on_progress is not None:
         options.on_progress(total)
+
+
+def run_small_dense(kernel: Kernel, addresses: list[int], count: int, options: CallOptions) -> bool:
+    """Run a kernel of scalars over dense arrays at once, if that is known to be quick.
+
+    The shortest way through the engine, for calls whose work is of the size of
+    their overhead.
+
+    Parameters
+    ----------
+    addresses : list of int
+        Of each cell's first element; elements follow each other without gaps.
+
+    Returns
+    -------
+    bool
+        Whether it was run.
+    """
+    known_ns = kernel.cost_ns * count
+    if not 0 < known_ns <= _ALONE_NS or options.grain is not None:
+        return False
+    pool = options.pool
+    if options.timeout_s is not None or pool is None or pool.isolate:
+        return False
+    words = np.array(addresses + kernel.dense_steps, np.int64)
+    begun = time.perf_counter_ns()
+    driver.run_dense(kernel.address, words, count)
+    kernel.learn_cost(time.perf_counter_ns() - begun, count)
+    return True
 
 
 def _start_alone(
@@ -205,4 +235,4 @@ def _share(
 
 
 def _chunks_run(me: int) -> int:
-    return int(load_word(me + words.WORD * words.CHUNKS_RUN))
+    return int(load_word(me + board.WORD * board.CHUNKS_RUN))
