@@ -69,14 +69,14 @@ def run_call(
         message = f"retries must be 0 or more, not {retries!r}"
         raise ValueError(message)
     if in_worker():
-        return run(CallOptions(None, grain))
+        return run(CallOptions(None, None if grain is None else int(grain)))
     if pool is None:
         pool = default_pool()
     elif not isinstance(pool, Pool):
         message = f"pool must be an engine.Pool or None, not {type(pool).__name__}"
         raise TypeError(message)
     pool.check_open()
-    options = CallOptions(pool, grain, timeout, retries)
+    options = CallOptions(pool, None if grain is None else int(grain), timeout, retries)
     if progress:
         return _run_with_bar(run, options, what)
     return _run_in_reach(run, options)

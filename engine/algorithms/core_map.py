@@ -8,6 +8,7 @@ import numpy as np
 from numba import types
 from numba.np import numpy_support
 
+from engine.algorithms.kernel_errors import kernel_errors
 from engine.algorithms.operands import check_outputs
 from engine.errors import KernelTypeError
 from engine.memory.arrays import address_of, empty, is_shared_array, share_array
@@ -66,14 +67,15 @@ def map_cores(
         else array
         for array, want in zip(outputs, result_dtypes, strict=True)
     )
-    operands = [
-        core_operand(array, len(names), outer, scalar=scalar)
-        for array, names, scalar in zip(inputs, symbols_in, scalars, strict=True)
-    ]
-    operands += [
-        core_operand(array, len(names), outer, is_output=True)
-        for array, names in zip(targets, function.core_outputs, strict=True)
-    ]
+    with kernel_errors(function.name, (one.dtype for one in inputs)):
+        operands = [
+            core_operand(array, len(names), outer, scalar=scalar)
+            for array, names, scalar in zip(inputs, symbols_in, scalars, strict=True)
+        ]
+        operands += [
+            core_operand(array, len(names), outer, is_output=True)
+            for array, names in zip(targets, function.core_outputs, strict=True)
+        ]
     count = len(inputs)
     cells = tuple(one.cell for one in operands)
     kernel = compile_kernel(function, cells[:count], cells[count:])
@@ -82,8 +84,19 @@ def map_cores(
         run_native(kernel, merged, operands, options)
     for target, array in zip(targets, outputs, strict=True):
         if target is not array:
-            np.copyto(array, target, casting="same_kind")
+            np.copyto(array, target, casting="same_kind" if dtype is None else "unsafe")
     return outputs if len(outputs) > 1 else outputs[0]
+
+
+def _stored(dtype: Any, results: list[np.dtype[Any]]) -> list[np.dtype[Any]]:
+    """The dtypes of the result arrays: those asked for, or the function's own."""
+    if dtype is None:
+        return results
+    wanted = list(dtype) if isinstance(dtype, tuple | list) else [dtype] * len(results)
+    if len(wanted) != len(results):
+        message = f"dtype= names {len(wanted)} results, but there are {len(results)}"
+        raise ValueError(message)
+    return [np.dtype(one) for one in wanted]
 
 
 def core_operand(

@@ -9,8 +9,8 @@ import numpy as np
 
 from engine.algorithms.arguments import is_arrow, run_call
 from engine.algorithms.core_map import core_operand
+from engine.algorithms.kernel_errors import kernel_errors
 from engine.algorithms.operands import as_arrays
-from engine.errors import KernelTypeError
 from engine.memory.arrays import is_shared_array, share_array
 from engine.memory.refs import refer
 from engine.pool.cells import index_cell
@@ -98,19 +98,15 @@ def parallel_for(
                 "view (to_numpy()), or use parallel_map"
             )
             raise TypeError(message)
-    try:
+    hint = "Pass a function of an index and arrays."
+    with kernel_errors(name_of(func), (type(one).__name__ for one in arrays), hint):
         function = compilable(func)
-    except TypeError as error:
-        raise KernelTypeError(
-            kernel=name_of(func),
-            argument_types=tuple(type(one).__name__ for one in arrays),
-            reason=str(error),
-            hint="Pass a function of an index and arrays.",
-        ) from error
 
     def run(options: CallOptions) -> None:
         operands = [Operand(index_cell(), 0, (1,))]
-        operands += [_whole(array) for array in as_arrays(arrays, function.name)]
+        inputs = as_arrays(arrays, function.name)
+        with kernel_errors(function.name, (one.dtype for one in inputs)):
+            operands += [_whole(array) for array in inputs]
         kernel = compile_kernel(function, tuple(one.cell for one in operands), ())
         run_native(kernel, (count,), operands, options)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from engine.algorithms import arrow_map, core_map, ufunc_map
 from engine.algorithms.arguments import is_arrow, run_call
+from engine.algorithms.kernel_errors import kernel_errors
 from engine.algorithms.operands import (
     as_arrays,
     check_castable,
@@ -16,11 +17,9 @@ from engine.algorithms.operands import (
     make_output,
 )
 from engine.algorithms.typed_kernel import typed_kernel
-from engine.errors import KernelTypeError
 from engine.memory.arrays import address_of, is_shared_array
 from engine.memory.refs import private_in_reach
 from engine.pool.functions import compilable, name_of
-from engine.pool.kernel import HINT_CHUNKS
 from engine.pool.native import run_native, run_small_dense
 from engine.pool.program import merge_axes
 
@@ -127,23 +126,12 @@ def _map(
         return arrow_map.map_arrow(func, arrays, dtype, options)
     if isinstance(func, np.ufunc):
         return ufunc_map.map_ufunc(func, arrays, out, dtype, options)
-    function = _compilable(func, arrays)
+    with kernel_errors(name_of(func), (type(one).__name__ for one in arrays)):
+        function = compilable(func)
     inputs = as_arrays(arrays, function.name)
     if function.core_inputs is not None:
         return core_map.map_cores(function, inputs, out, dtype, options)
     return _map_elements(function, inputs, out, dtype, options)
-
-
-def _compilable(func: Callable[..., Any], arrays: tuple[Any, ...]) -> CompilableFunction:
-    try:
-        return compilable(func)
-    except TypeError as error:
-        raise KernelTypeError(
-            kernel=name_of(func),
-            argument_types=tuple(type(one).__name__ for one in arrays),
-            reason=str(error),
-            hint=HINT_CHUNKS,
-        ) from error
 
 
 def _map_elements(
@@ -166,6 +154,9 @@ def _map_elements(
         wanted = tuple(one.dtype for one in outputs)
         if dtype is None:
             check_castable(function.name, typed.result_dtypes, wanted)
+        elif typed.result_dtypes != wanted:
+            message = f"dtype={dtype} and out= of dtype {wanted} contradict; leave one out"
+            raise ValueError(message)
         typed = typed_kernel(function, dtypes, wanted)
         targets = _apart_from(outputs, inputs)
     kernel = typed.kernel

@@ -9,6 +9,7 @@ import numpy as np
 
 from engine.algorithms import arrow_chunks
 from engine.algorithms.arguments import is_arrow, run_call
+from engine.algorithms.operands import refuse_masked
 from engine.pool.chunks import choose_grid, run_chunks
 from engine.pool.context import in_worker
 from engine.pool.functions import name_of
@@ -99,6 +100,7 @@ def parallel_map_chunks(
     def run(options: CallOptions) -> Any:
         if any(is_arrow(one) for one in arrays):
             return arrow_chunks.map_arrow_chunks(func, arrays, options)
+        refuse_masked(arrays)
         return _map_rows(func, [np.asarray(one) for one in arrays], int(halo), options)
 
     return run_call(

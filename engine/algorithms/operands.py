@@ -18,19 +18,46 @@ if TYPE_CHECKING:
 
     from engine.pool.cells import Cell
 
-__all__ = ["as_arrays", "check_castable", "check_outputs", "elementwise_operand", "make_output"]
+__all__ = [
+    "as_arrays",
+    "check_castable",
+    "check_outputs",
+    "elementwise_operand",
+    "make_output",
+    "refuse_masked",
+]
 
 
-def as_arrays(arrays: Sequence[Any], name: str) -> list[np.ndarray[Any, Any]]:
+def refuse_masked(arrays: Sequence[Any]) -> None:
+    """Refuse masked arrays, whose masks would be lost.
+
+    Raises
+    ------
+    TypeError
+    """
+    if any(isinstance(one, np.ma.MaskedArray) for one in arrays):
+        message = (
+            "a masked array would lose its mask; pass pyarrow.array(x), whose nulls are kept, or "
+            "x.filled(value)"
+        )
+        raise TypeError(message)
+
+
+def as_arrays(
+    arrays: Sequence[Any], name: str, beside: Sequence[np.dtype[Any]] = ()
+) -> list[np.ndarray[Any, Any]]:
     """Turn arguments into arrays that a kernel can read where they are.
+
+    `beside` are the dtypes of further arguments that are no NumPy arrays.
 
     Python numbers take the dtype that NumPy would compute in with the arrays
     beside them (NEP 50).  Arrays of another byte order are copied, because no
     compiled kernel can read them.
     """
     plain = [one for one in arrays if not isinstance(one, int | float | complex)]
+    refuse_masked(plain)
     given = [np.asarray(one) for one in plain]
-    dtypes = [one.dtype for one in given]
+    dtypes = [one.dtype for one in given] + list(beside)
     remaining = iter(given)
     result = []
     for position, one in enumerate(arrays):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
+from numba.np import numpy_support
 
+from engine.algorithms.kernel_errors import kernel_errors
 from engine.errors import KernelTypeError
-from engine.pool.cells import scalar_cell
-from engine.pool.kernel import HINT_CHUNKS, Kernel, compile_kernel, output_cells
+from engine.pool.cells import Cell, scalar_cell
+from engine.pool.kernel import Kernel, compile_kernel, output_cells
 
 if TYPE_CHECKING:
     from engine.pool.functions import CompilableFunction
@@ -25,9 +26,6 @@ class TypedKernel:
     kernel: Kernel
     result_dtypes: tuple[np.dtype[Any], ...]
     is_tuple: bool
-
-
-_known: WeakKeyDictionary[Any, dict[Any, TypedKernel]] = WeakKeyDictionary()
 
 
 def typed_kernel(
@@ -47,28 +45,39 @@ def typed_kernel(
     KernelTypeError
         The function does not compile for these dtypes.
     """
-    known = _known.get(function)
-    if known is None:
-        known = _known.setdefault(function, {})
     key = (dtypes, tuple(dtype) if isinstance(dtype, list) else dtype)
-    found = known.get(key)
+    found: TypedKernel | None = function.kernels.get(key)
     if found is None:
-        found = known[key] = _infer(function, dtypes, dtype)
+        found = function.kernels[key] = _infer(function, dtypes, dtype)
     return found
 
 
 def _infer(
     function: CompilableFunction, dtypes: tuple[np.dtype[Any], ...], dtype: Any
 ) -> TypedKernel:
-    try:
+    with kernel_errors(function.name, dtypes):
         inputs = tuple(scalar_cell(one) for one in dtypes)
-    except TypeError as error:
-        raise KernelTypeError(
-            kernel=function.name,
-            argument_types=tuple(str(one) for one in dtypes),
-            reason=str(error),
-            hint=HINT_CHUNKS,
-        ) from error
+    if function.declared:
+        inputs = _as_declared(function, inputs)
     outputs, is_tuple = output_cells(function, inputs, dtype)
     kernel = compile_kernel(function, inputs, outputs)
     return TypedKernel(kernel, tuple(np.dtype(one.storage) for one in outputs), is_tuple)
+
+
+def _as_declared(function: CompilableFunction, inputs: tuple[Cell, ...]) -> tuple[Cell, ...]:
+    """Make the cells convert to the first declared signature that loses nothing."""
+    for signature in function.declared:
+        wanted = [numpy_support.as_dtype(one) for one in signature.args]
+        if len(wanted) == len(inputs) and all(
+            np.can_cast(cell.storage, want, "safe")
+            for cell, want in zip(inputs, wanted, strict=True)
+        ):
+            return tuple(
+                Cell(kind, cell.storage) for kind, cell in zip(signature.args, inputs, strict=True)
+            )
+    raise KernelTypeError(
+        kernel=function.name,
+        argument_types=tuple(str(np.dtype(cell.storage)) for cell in inputs),
+        reason="no declared signature takes these dtypes without losing precision",
+        hint="Declare one more signature, or convert the arguments.",
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,22 +15,33 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, DTypeLike
 
-__all__ = ["address_of", "empty", "full", "is_shared_array", "share_array", "zeros"]
+__all__ = ["address_of", "bytes_at", "empty", "full", "is_shared_array", "share_array", "zeros"]
 
 
 class _Bytes:
-    """A leased block in the clothes that NumPy knows; becomes the array's base."""
+    """Memory at an address, in the clothes that NumPy knows; becomes an array's base.
 
-    __slots__ = ("__array_interface__", "_lease")
+    Parameters
+    ----------
+    owner : object
+        Kept alive as long as any array over the memory: a lease, or None.
+    """
 
-    def __init__(self, lease: Any, shape: tuple[int, ...], typestr: str) -> None:
-        self._lease = lease
+    __slots__ = ("__array_interface__", "_owner")
+
+    def __init__(self, owner: Any, address: int, shape: tuple[int, ...], typestr: str) -> None:
+        self._owner = owner
         self.__array_interface__ = {
             "version": 3,
             "shape": shape,
             "typestr": typestr,
-            "data": (lease.address, False),
+            "data": (address, False),
         }
+
+
+def bytes_at(address: int, nbytes: int) -> np.ndarray[Any, Any]:
+    """View memory that somebody else keeps alive as an array of bytes."""
+    return np.asarray(_Bytes(None, address, (nbytes,), "|u1"))
 
 
 def empty(
@@ -64,7 +76,10 @@ def empty(
     if dtype.hasobject:
         message = f"dtype {dtype} holds Python objects, which cannot live in shared memory"
         raise TypeError(message)
-    dims = tuple(shape) if np.iterable(shape) else (int(shape),)  # type: ignore[arg-type]
+    if order not in ("C", "F"):
+        message = f"order must be 'C' or 'F', not {order!r}"
+        raise ValueError(message)
+    dims = tuple(map(operator.index, shape if np.iterable(shape) else (shape,)))
     count = 1
     for dim in dims:
         if dim < 0:
@@ -73,9 +88,11 @@ def empty(
         count *= dim
     lease = arena_module.arena().lease(count * dtype.itemsize)
     if dtype.fields is None and dtype.subdtype is None:
-        array = np.asarray(_Bytes(lease, dims if order == "C" else dims[::-1], dtype.str))
+        array = np.asarray(
+            _Bytes(lease, lease.address, dims if order == "C" else dims[::-1], dtype.str)
+        )
     else:
-        raw = np.asarray(_Bytes(lease, (count * dtype.itemsize,), "|u1"))
+        raw = np.asarray(_Bytes(lease, lease.address, (count * dtype.itemsize,), "|u1"))
         array = raw.view(dtype).reshape(dims if order == "C" else dims[::-1])
     return array if order == "C" else array.T
 
@@ -85,7 +102,8 @@ def zeros(
 ) -> np.ndarray[Any, Any]:
     """Make an array of zeros in shared memory; otherwise as `empty`."""
     array = empty(shape, dtype, order)
-    array.fill(0)
+    # Not fill(0), which would write the text "0" into strings.
+    array[...] = np.zeros((), array.dtype)
     return array
 
 
@@ -106,7 +124,13 @@ def share_array(array: ArrayLike) -> np.ndarray[Any, Any]:
 
     An array that is there already is returned as it is; any other is copied once.
     """
-    array = np.asanyarray(array)
+    if isinstance(array, np.ma.MaskedArray):
+        message = (
+            "a masked array would lose its mask; share pyarrow.array(x), whose nulls are kept, or "
+            "x.filled(value)"
+        )
+        raise TypeError(message)
+    array = np.asarray(array)
     if is_shared_array(array):
         return array
     columns_first = array.flags.f_contiguous and not array.flags.c_contiguous

@@ -37,7 +37,7 @@ def choose_grid(length: int, element_bytes: int, grain: int | None, halo: int = 
     if grain is None:
         fair = -(-length // _CHUNKS)
         grain = min(fair, max(_CHUNK_BYTES // max(element_bytes, 1), 1))
-    return Grid(length, max(grain, least, 1), halo)
+    return Grid(length, max(min(grain, length), least, 1), halo)
 
 
 def function_payload(function: Any) -> Payload:

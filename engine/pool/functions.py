@@ -8,9 +8,9 @@ dispatcher, what one call of it consumes, and the signatures it insists on.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+import weakref
+from types import FunctionType
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numba import njit
@@ -23,7 +23,6 @@ __all__ = ["CompilableFunction", "compilable", "name_of"]
 _CORE_SYMBOLS = re.compile(r"\(([^)]*)\)")
 
 
-@dataclass(frozen=True, eq=False)
 class CompilableFunction:
     """A function that numba can compile, and how it is called.
 
@@ -31,28 +30,46 @@ class CompilableFunction:
     ----------
     name : str
         For messages.
-    dispatcher : Dispatcher
-        The numba function.
     core_inputs, core_outputs : tuple of tuple of str
         The core dimensions of each argument by symbol, as in a generalized
-        ufunc's signature; all empty for elementwise functions.
-    writes : bool
-        Whether the function writes its results into output arguments, instead of
-        returning them.
+        ufunc's signature; `core_inputs` is None for elementwise functions.
     declared : tuple
         The numba signatures that the function was declared for, in order; empty
         if it takes any types.
+    kernels : dict
+        What was compiled from it; dies with it.
+
+    Notes
+    -----
+    Remembered for as long as the user's function lives and not longer: so it never
+    refers to that function itself, only to a numba function over the same code.
     """
 
-    name: str
-    dispatcher: Any
-    core_inputs: tuple[tuple[str, ...], ...] | None = None
-    core_outputs: tuple[tuple[str, ...], ...] = ()
-    writes: bool = False
-    declared: tuple[Any, ...] = field(default=())
+    def __init__(
+        self,
+        name: str,
+        dispatcher: Any,
+        *,
+        core_inputs: tuple[tuple[str, ...], ...] | None = None,
+        core_outputs: tuple[tuple[str, ...], ...] = (),
+        declared: tuple[Any, ...] = (),
+        borrowed: bool = False,
+    ) -> None:
+        self.name = name
+        self.core_inputs = core_inputs
+        self.core_outputs = core_outputs
+        self.declared = declared
+        self.kernels: dict[Any, Any] = {}
+        # A dispatcher that is the user's function itself must not be kept alive.
+        self._dispatcher = weakref.ref(dispatcher) if borrowed else lambda: dispatcher
+
+    @property
+    def dispatcher(self) -> Any:
+        """The numba function."""
+        return self._dispatcher()
 
 
-_known: WeakKeyDictionary[Any, CompilableFunction] = WeakKeyDictionary()
+_known: weakref.WeakKeyDictionary[Any, CompilableFunction] = weakref.WeakKeyDictionary()
 
 
 def name_of(func: Any) -> str:
@@ -94,27 +111,37 @@ def _bring(func: Any) -> CompilableFunction:
         )
         builder = func.gufunc_builder
         return CompilableFunction(
-            name=name_of(builder.py_func),
-            dispatcher=njit(builder.py_func, error_model="numpy"),
+            name_of(builder.py_func),
+            njit(builder.py_func, error_model="numpy"),
             core_inputs=inputs,
             core_outputs=outputs,
-            writes=True,
             declared=tuple(builder._sigs),  # noqa: SLF001 - numba offers no public way
         )
     if isinstance(func, DUFunc):
         declared = tuple(func._dispatcher.overloads) if func._frozen else ()  # noqa: SLF001
         plain = func._dispatcher.py_func  # noqa: SLF001
         return CompilableFunction(
-            name=name_of(plain), dispatcher=njit(plain, error_model="numpy"), declared=declared
+            name_of(plain), njit(plain, error_model="numpy"), declared=declared
         )
     if isinstance(func, Dispatcher):
-        return CompilableFunction(name=name_of(func), dispatcher=func)
+        return CompilableFunction(name_of(func), func, borrowed=True)
     if isinstance(func, np.ufunc):
         message = "a NumPy ufunc brings its own compiled loops"
         raise TypeError(message)
-    if not hasattr(func, "__code__"):
+    if not isinstance(func, FunctionType):
         message = f"a {type(func).__name__} object is not a function that can be compiled"
         raise TypeError(message)
     # NumPy's error model, because over arrays 1 / 0 is expected to be inf; it also
     # leaves out the branches that would keep the loop from being vectorised.
-    return CompilableFunction(name=name_of(func), dispatcher=njit(func, error_model="numpy"))
+    return CompilableFunction(name_of(func), njit(_twin(func), error_model="numpy"))
+
+
+def _twin(func: FunctionType) -> FunctionType:
+    """Make another function over the same code, which does not keep the first alive."""
+    twin = FunctionType(
+        func.__code__, func.__globals__, func.__name__, func.__defaults__, func.__closure__
+    )
+    twin.__kwdefaults__ = func.__kwdefaults__
+    twin.__module__ = func.__module__
+    twin.__qualname__ = func.__qualname__
+    return twin

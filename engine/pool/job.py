@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from engine.pool.kernel import Payload
     from engine.pool.pool import Pool
 
-__all__ = ["ATTEMPTS_MAX", "Job"]
+__all__ = ["ATTEMPTS_MAX", "CALLER", "Job", "note_of"]
 
 ATTEMPTS_MAX = 3
 
@@ -54,7 +54,15 @@ _NO_MORE = 1 << 62
 # for the caller, before they are ended.
 _GRACE_S = {"error": 1.0, "interrupt": 0.2, "timeout": 0.0}
 
+CALLER = "the calling process"
+
 _serials = itertools.count(1)
+
+
+def note_of(name: str, chunk: tuple[int, int] | None, where: str) -> str:
+    """Say in which kernel, chunk and process an exception was raised."""
+    place = "" if chunk is None else f", chunk [{chunk[0]}, {chunk[1]})"
+    return f"in kernel {name}{place}, {where}"
 
 
 class Job:
@@ -209,7 +217,7 @@ class Job:
                 while not self._join(slot, my_words, marks):
                     self._report(done)
             except Exception as error:
-                self._annotate(error, int(me[words.CHUNK]) - 1, "the calling process", None)
+                self._annotate(error, int(me[words.CHUNK]) - 1, CALLER, None)
                 raise
         self._wait(slot, count, done)
 
@@ -283,11 +291,7 @@ class Job:
 
     def _annotate(self, error: BaseException, chunk: int, where: str, text: str | None) -> None:
         """Note on an exception where it was raised."""
-        place = ""
-        if chunk >= 0:
-            start, stop = self._ranges(chunk)
-            place = f", chunk [{start}, {stop})"
-        note = f"in kernel {self._name}{place}, {where}"
+        note = note_of(self._name, self._ranges(chunk) if chunk >= 0 else None, where)
         error.add_note(f"{note}:\n\n{text}" if text else note)
 
     def _abandon(self, slot: int, error: BaseException) -> None:

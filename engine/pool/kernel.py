@@ -15,7 +15,6 @@ import pickle
 import threading
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import cloudpickle
 import numpy as np
@@ -140,7 +139,6 @@ def load_kernel(data: bytes) -> tuple[int, Any]:
     return native_address(result), result
 
 
-_compiled: WeakKeyDictionary[Any, dict[Any, Kernel]] = WeakKeyDictionary()
 _compiling = threading.Lock()
 
 
@@ -158,12 +156,11 @@ def compile_kernel(
     KernelTypeError
         numba cannot compile it.
     """
-    known = _compiled.get(function.dispatcher)
     key = (inputs, outputs, masked)
-    if known is not None and key in known:
-        return known[key]
+    if key in function.kernels:
+        return function.kernels[key]
     with _compiling:
-        kernel = _compiled.setdefault(function.dispatcher, {}).get(key)
+        kernel = function.kernels.get(key)
         if kernel is None:
             try:
                 result = compile_inner(typeof(function.dispatcher), inputs, outputs, masked=masked)
@@ -173,7 +170,7 @@ def compile_kernel(
             kernel = Kernel(
                 function.name, inputs, outputs, masked, native_address(result), result, function
             )
-            _compiled[function.dispatcher][key] = kernel
+            function.kernels[key] = kernel
     return kernel
 
 

@@ -73,12 +73,15 @@ def _load(context: Any, builder: Any, cell: Cell, pointer: Any) -> Any:
     raw = builder.load(pointer, align=1)
     dtype = np.dtype(cell.storage)
     if dtype == np.float16:
-        return builder.fpext(raw, ir.FloatType())
-    if dtype == np.bool_:
+        stored = types.float32
+        value = builder.fpext(raw, ir.FloatType())
+    elif dtype == np.bool_:
         # Any byte but zero is true, also one that NumPy did not write.
-        return builder.icmp_unsigned("!=", raw, ir.Constant(raw.type, 0))
-    stored = numpy_support.from_dtype(dtype)
-    value = context.data_model_manager[stored].from_data(builder, raw)
+        stored = types.boolean
+        value = builder.icmp_unsigned("!=", raw, ir.Constant(raw.type, 0))
+    else:
+        stored = numpy_support.from_dtype(dtype)
+        value = context.data_model_manager[stored].from_data(builder, raw)
     if isinstance(cell.type, (types.NPDatetime, types.NPTimedelta)):
         # Arrow's 32-bit dates and times widen to the 64 bits that numba works in.
         return builder.sext(value, _I64) if dtype.itemsize < _WORD_BYTES else value
@@ -241,6 +244,8 @@ class _Emitter:
             value = builder.extract_value(result, at) if is_tuple else result
             kind = returned.types[at] if is_tuple else returned
             _store(context, builder, cell, place, context.cast(builder, value, kind, cell.type))
+        # What a loop body returns besides numbers (an array, say) is nobody's.
+        context.nrt.decref(builder, returned, result)
 
 
 def compile_inner(

@@ -12,7 +12,7 @@ import numpy as np
 from engine.pool import board, driver
 from engine.pool.cells import BIT
 from engine.pool.context import in_worker, load_word
-from engine.pool.job import ATTEMPTS_MAX, Job
+from engine.pool.job import ATTEMPTS_MAX, CALLER, Job, note_of
 from engine.pool.program import Operand, bind_here, specify
 from engine.pool.tasks import NativeTask
 
@@ -82,7 +82,11 @@ def run_native(
     alone = not options.pool.isolate and options.timeout_s is None
     first = 0
     if alone:
-        first = _start_alone(kernel, shape, operands, total, options)
+        try:
+            first = _start_alone(kernel, shape, operands, total, options)
+        except Exception as error:
+            error.add_note(note_of(kernel.name, None, CALLER))
+            raise
     if first < total:
         _share(kernel, shape, operands, (first, total), options, join=alone)
     if options.on_progress is not None:
@@ -113,7 +117,11 @@ def run_small_dense(kernel: Kernel, addresses: list[int], count: int, options: C
         return False
     words = np.array(addresses + kernel.dense_steps, np.int64)
     begun = time.perf_counter_ns()
-    driver.run_dense(kernel.address, words, count)
+    try:
+        driver.run_dense(kernel.address, words, count)
+    except Exception as error:
+        error.add_note(note_of(kernel.name, None, CALLER))
+        raise
     kernel.learn_cost(time.perf_counter_ns() - begun, count)
     return True
 
@@ -151,7 +159,7 @@ def _chunk_length(kernel: Kernel, count: int, operands: list[Operand], options: 
     """Choose how many indices a chunk has."""
     least = -(-count // CHUNKS_MAX)
     if options.grain is not None:
-        length = max(options.grain, least)
+        length = max(min(options.grain, count), least)
     else:
         fair = -(-count // (options.pool.processes * _CHUNKS_PER_PROCESS))
         if kernel.cost_ns:

@@ -35,7 +35,7 @@ class _PackedArray:
 
     @property
     def meta(self) -> tuple[str, Any]:
-        return "array", (self.array.dtype.str, self.array.shape)
+        return "array", (self.array.dtype, self.array.shape)
 
     def write_to(self, room: np.ndarray[Any, Any]) -> None:
         target = room.view(self.array.dtype).reshape(self.array.shape)
@@ -143,7 +143,7 @@ class Collector:
             lease = owner.lease(nbytes)
             self._streams[chunk] = (kind, lease, nbytes)
             return int(lease.offset)
-        dtype, shape = np.dtype(detail[0]), detail[1]
+        dtype, shape = detail
         start, stop = self._ranges(chunk)
         even = shape[0] == stop - start
         if self._final is None and even and not self._arrays:

@@ -6,8 +6,7 @@ import pickle
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from engine.memory.arrays import bytes_at
 from engine.pool.sources import Grid, open_array
 
 if TYPE_CHECKING:
@@ -58,20 +57,6 @@ class Placed:
             packed = function(arguments)
             address = place(chunk, packed.nbytes, pickle.dumps(packed.meta))
             if packed.nbytes:
-                packed.write_to(_room(address, packed.nbytes))
+                packed.write_to(bytes_at(address, packed.nbytes))
 
         return write
-
-
-class _Room:
-    def __init__(self, address: int, nbytes: int) -> None:
-        self.__array_interface__ = {
-            "version": 3,
-            "shape": (nbytes,),
-            "typestr": "|u1",
-            "data": (address, False),
-        }
-
-
-def _room(address: int, nbytes: int) -> np.ndarray[Any, Any]:
-    return np.asarray(_Room(address, nbytes))

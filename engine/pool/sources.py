@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine.memory.arrays import bytes_at
 from engine.memory.refs import INLINE, PRIVATE, Mapped, refer
 from engine.pool import driver
 from engine.pool.tasks import ArrayRef
@@ -61,31 +62,31 @@ class Grid:
 
 def describe_array(array: np.ndarray[Any, Any], *, writable: bool = False) -> ArrayRef:
     """Describe an array so that a worker can open it."""
-    return ArrayRef(refer(array, writable=writable), array.dtype.str, array.shape, array.strides)
+    return ArrayRef(refer(array, writable=writable), array.dtype, array.shape, array.strides)
 
 
 def open_array(one: ArrayRef, mapped: Mapped, *, writable: bool = False) -> np.ndarray[Any, Any]:
     """View a described array, which must not be private, in this process."""
-    dtype = np.dtype(one.dtype)
-    if one.ref.kind == INLINE:
-        data = one.ref.data or b""
-        return np.ndarray(one.shape, dtype, bytearray(data), one.ref.place, one.strides)
     if not prod(one.shape):
-        return np.empty(one.shape, dtype)
-    return np.asarray(_Interface(mapped.address(one.ref), one, writable=writable))
+        view = np.empty(one.shape, one.dtype)
+    elif one.ref.kind == INLINE:
+        view = np.ndarray(one.shape, one.dtype, one.ref.data or b"", one.ref.place, one.strides)
+    else:
+        low, high = _span(mapped.address(one.ref), one.dtype, one.shape, one.strides)
+        room = bytes_at(low, high - low)
+        first = mapped.address(one.ref) - low
+        view = np.ndarray(one.shape, one.dtype, room.data, first, one.strides)
+    view.flags.writeable = writable
+    return view
 
 
-class _Interface:
-    """Memory at an address, in the clothes that NumPy knows."""
-
-    def __init__(self, address: int, one: ArrayRef, *, writable: bool) -> None:
-        self.__array_interface__ = {
-            "version": 3,
-            "shape": one.shape,
-            "strides": one.strides,
-            "typestr": one.dtype,
-            "data": (address, not writable),
-        }
+def _span(
+    address: int, dtype: np.dtype[Any], shape: tuple[int, ...], strides: tuple[int, ...]
+) -> tuple[int, int]:
+    """Bounds of the bytes that a non-empty strided array reaches."""
+    reaches = [(length - 1) * step for length, step in zip(shape, strides, strict=True)]
+    low = address + sum(reach for reach in reaches if reach < 0)
+    return low, address + dtype.itemsize + sum(reach for reach in reaches if reach > 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ def _view_reader(array: np.ndarray[Any, Any], *, whole: bool) -> Callable[[int, 
 
 def _private_reader(one: ArrayRef, pid: int, *, whole: bool) -> Callable[[int, int], Any]:
     scratch = np.empty(driver.SCRATCH_WORDS, np.int64)
-    dtype = np.dtype(one.dtype)
+    dtype = one.dtype
 
     def read(start: int, stop: int) -> Any:
         if whole:
@@ -170,14 +171,7 @@ def _read_strided(
     wanted = prod(shape) * dtype.itemsize
     if wanted == 0:
         return np.empty(shape, dtype)
-    low = address + sum(
-        (length - 1) * step for length, step in zip(shape, strides, strict=True) if step < 0
-    )
-    high = (
-        address
-        + dtype.itemsize
-        + sum((length - 1) * step for length, step in zip(shape, strides, strict=True) if step > 0)
-    )
+    low, high = _span(address, dtype, shape, strides)
     if high - low <= _SPAN_WASTE_MAX * wanted or not shape:
         room = np.empty(high - low, np.uint8)
         driver.copy_from_peer(pid, scratch, room.ctypes.data, low, high - low)

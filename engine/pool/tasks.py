@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from engine.memory.refs import BytesRef
 
 __all__ = ["ArrayRef", "ChunkTask", "NativeTask"]
@@ -44,7 +46,7 @@ class ArrayRef:
     """A NumPy array that travels by reference."""
 
     ref: BytesRef
-    dtype: str
+    dtype: np.dtype[Any]
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
