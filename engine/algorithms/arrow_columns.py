@@ -81,7 +81,7 @@ class Columns:
         if isinstance(column, pa.ChunkedArray):
             parts = [one for one in column.slice(start, stop - start).chunks if len(one)]
             return parts[0]
-        return column[start:stop] if column.ndim else column
+        return column[start:stop] if getattr(column, "ndim", 0) else column
 
 
 def as_arrow(value: Any) -> list[pa.ChunkedArray | pa.Array]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from engine.algorithms.arrow_columns import Columns, Segment, columns_of
+from engine.algorithms.arrow_columns import Columns, columns_of
 from engine.algorithms.arrow_types import cell_of, output_type
+from engine.algorithms.arrow_ufunc import map_numpy
+from engine.algorithms.arrow_validity import joined_validity, validity_of
 from engine.algorithms.operands import as_arrays, elementwise_operand
-from engine.algorithms.ufunc_map import map_ufunc
 from engine.errors import KernelTypeError
 from engine.memory import arena as arena_module
-from engine.memory.arrow import buffer_over
+from engine.memory.arrays import bytes_at
+from engine.memory.arrow import buffer_over, shared_bits
 from engine.memory.ledger import count_copy
 from engine.memory.refs import refer_bytes
 from engine.pool.cells import BIT, Cell, bit_cell, scalar_cell
@@ -44,7 +44,7 @@ def map_arrow(
             return mapped
         columns = _decoded(columns)
     if isinstance(func, np.ufunc):
-        return _map_numpy(func, columns, dtype, options)
+        return map_numpy(func, columns, dtype, options)
     return _map_compiled(func, columns, dtype, options)
 
 
@@ -92,13 +92,13 @@ def _map_compiled(
             _operand(array, cell) for array, cell in zip(segment.arrays, cells, strict=True)
         ]
         targets = results[segment.chunk]
-        operands += [target.operand(segment.start) for target in targets]
-        validity = _validity(segment)
+        operands += [target.operand(segment.start, segment.stop) for target in targets]
+        validity = validity_of(segment)
         kernel = compile_kernel(function, cells, outputs, masked=validity is not None)
         if validity is not None:
             operands.insert(0, _operand(validity, bit_cell()))
             for target in targets:
-                target.note_nulls(segment, validity)
+                target.note_nulls(segment.start, segment.stop, validity)
         run_native(kernel, (segment.stop - segment.start,), operands, options)
     finished = tuple(
         _assemble([chunk[at].array() for chunk in results], kind, columns)
@@ -109,7 +109,13 @@ def _map_compiled(
 
 def _plain_arrays(columns: Columns, name: str) -> list[np.ndarray[Any, Any]]:
     """The arguments that are not Arrow, as arrays."""
-    return as_arrays([one for one in columns.columns if not isinstance(one, pa.ChunkedArray)], name)
+    plain = [one for one in columns.columns if not isinstance(one, pa.ChunkedArray)]
+    numeric = [
+        np.dtype(kind.to_pandas_dtype())
+        for kind in columns.types
+        if pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    ]
+    return as_arrays(plain, name, beside=numeric)
 
 
 def _assemble(chunks: list[pa.Array], kind: pa.DataType, columns: Columns) -> Any:
@@ -117,32 +123,30 @@ def _assemble(chunks: list[pa.Array], kind: pa.DataType, columns: Columns) -> An
 
 
 class _Output:
-    """One chunk of a result: its buffers, filled segment by segment."""
+    """One chunk of a result, filled segment by segment.
+
+    A segment's part has buffers of its own if it is made of bits: then chunks, which
+    end on whole bytes of their segment, never share a byte with another.
+    """
 
     def __init__(self, kind: pa.DataType, cell: Cell, length: int) -> None:
         self._kind = kind
         self._cell = cell
         self._length = length
-        nbytes = -(-length // 8) if cell.storage == BIT else length * cell.item_bytes
-        self._lease = arena_module.arena().lease(nbytes)
-        self._data = buffer_over(self._lease, nbytes)
-        if cell.storage == BIT:
-            np.frombuffer(
-                memoryview(arena_module.arena().mapping)[
-                    self._lease.offset : self._lease.offset + nbytes
-                ],
-                np.uint8,
-            ).fill(0)
+        self._lease = arena_module.arena().lease(length * cell.item_bytes)
+        self._bits: list[tuple[int, Any]] = []
         self._validity: list[tuple[int, int, pa.Array]] = []
 
-    def operand(self, start: int) -> Operand:
-        """The operand that writes from row `start` on."""
+    def operand(self, start: int, stop: int) -> Operand:
+        """Make the operand that writes rows [start, stop)."""
         if self._cell.storage == BIT:
-            address, step = self._lease.address * 8 + start, 1
+            lease = arena_module.arena().lease(-(-(stop - start) // 8))
+            bytes_at(lease.address, lease.nbytes).fill(0)
+            self._bits.append((stop - start, lease))
+            byte, address, step = lease.address, lease.address * 8, 1
         else:
             step = self._cell.item_bytes
-            address = self._lease.address + start * step
-        byte = address >> 3 if self._cell.storage == BIT else address
+            byte = address = self._lease.address + start * step
         return Operand(
             self._cell,
             address,
@@ -151,39 +155,27 @@ class _Output:
             is_output=True,
         )
 
-    def note_nulls(self, segment: Segment, validity: pa.Array) -> None:
-        """Remember which rows of a segment are null."""
-        self._validity.append((segment.start, segment.stop, validity))
+    def note_nulls(self, start: int, stop: int, validity: pa.Array) -> None:
+        """Remember which rows of [start, stop) are null."""
+        self._validity.append((start, stop, validity))
 
     def array(self) -> pa.Array:
-        """The finished chunk."""
-        buffers = [self._bitmap(), self._data]
-        return pa.Array.from_buffers(self._kind, self._length, buffers)
-
-    def _bitmap(self) -> pa.Buffer | None:
-        if not self._validity:
-            return None
-        parts, at = [], 0
-        for start, stop, validity in self._validity:
-            if at < start:
-                parts.append(pa.array(np.ones(start - at, bool)))
-            parts.append(validity)
-            at = stop
-        if at < self._length:
-            parts.append(pa.array(np.ones(self._length - at, bool)))
-        whole = parts[0] if len(parts) == 1 else pa.concat_arrays(parts)
-        bits = whole.buffers()[1]
-        return bits.slice(whole.offset // 8, -(-self._length // 8))
-
-
-def _validity(segment: Segment) -> pa.Array | None:
-    """Where every input of a segment has a value; None if there are no nulls at all."""
-    nullable = [one for one in segment.arrays if isinstance(one, pa.Array) and one.null_count]
-    if not nullable:
-        return None
-    valid = functools.reduce(pc.and_, [one.is_valid() for one in nullable])
-    # A bitmap that begins inside a byte is moved, because the result's begins with one.
-    return pc.and_(valid, valid) if valid.offset % 8 else valid
+        """Give the finished chunk."""
+        bitmap = None
+        if self._validity:
+            bitmap = shared_bits(joined_validity(self._validity, self._length))
+        if self._cell.storage != BIT:
+            data = buffer_over(self._lease, self._length * self._cell.item_bytes)
+        elif len(self._bits) == 1:
+            length, lease = self._bits[0]
+            data = buffer_over(lease, -(-length // 8))
+        else:
+            parts = [
+                pa.Array.from_buffers(pa.bool_(), length, [None, buffer_over(lease, lease.nbytes)])
+                for length, lease in self._bits
+            ]
+            data = shared_bits(pa.concat_arrays(parts) if parts else pa.array([], pa.bool_()))
+        return pa.Array.from_buffers(self._kind, self._length, [bitmap, data])
 
 
 def _operand(array: Any, cell: Cell) -> Operand:
@@ -222,12 +214,13 @@ def _map_dictionary(
     chunks: list[tuple[Any, ...]] = []
     is_tuple = False
     for chunk in arrow[0].chunks:
-        arguments = tuple(chunk.dictionary if one is arrow[0] else one for one in columns.columns)
+        indices, values = _referenced(chunk)
+        arguments = tuple(values if one is arrow[0] else one for one in columns.columns)
         mapped = map_arrow(func, arguments, dtype, options)
         is_tuple = isinstance(mapped, tuple)
         chunks.append(
             tuple(
-                pa.DictionaryArray.from_arrays(chunk.indices, values)
+                pa.DictionaryArray.from_arrays(indices, values)
                 for values in (mapped if is_tuple else (mapped,))
             )
         )
@@ -238,6 +231,16 @@ def _map_dictionary(
         for at in range(len(chunks[0]))
     )
     return results if is_tuple else results[0]
+
+
+def _referenced(chunk: pa.DictionaryArray) -> tuple[pa.Array, pa.Array]:
+    """Indices and dictionary without the values that no row refers to."""
+    used = np.zeros(len(chunk.dictionary), bool)
+    used[chunk.indices.drop_null().to_numpy(zero_copy_only=False)] = True
+    if used.all():
+        return chunk.indices, chunk.dictionary
+    renumbered = pa.array(np.cumsum(used) - 1).cast(chunk.indices.type)
+    return renumbered.take(chunk.indices), chunk.dictionary.take(pa.array(np.flatnonzero(used)))
 
 
 def _decoded(columns: Columns) -> Columns:
@@ -251,67 +254,3 @@ def _decoded(columns: Columns) -> Columns:
         else:
             plain.append(column)
     return Columns(plain, columns.length, columns.chunk_lengths, columns.is_chunked)
-
-
-def _map_numpy(func: np.ufunc, columns: Columns, dtype: Any, options: CallOptions) -> Any:
-    """Run a NumPy ufunc on the values, and mark the results of nulls as null."""
-    chunks: list[list[list[pa.Array]]] = [[] for _ in columns.chunk_lengths]
-    for column in columns.types:
-        cell_of(column, func.__name__, 0)
-    empty_run = Segment(0, 0, 0, [
-        pa.array([], one.type) if isinstance(one, pa.ChunkedArray) else one
-        for one in columns.columns
-    ])  # fmt: skip
-    kinds = [one.type for one in _numpy_segment(func, empty_run, columns, dtype, options)]
-    for segment in columns.segments():
-        parts = _numpy_segment(func, segment, columns, dtype, options)
-        chunks[segment.chunk].append(parts)
-    results = []
-    for at, kind in enumerate(kinds):
-        arrays = [
-            pa.concat_arrays([one[at] for one in parts]) if parts else pa.array([], kind)
-            for parts in chunks
-        ]
-        results.append(_assemble(arrays, kind, columns))
-    return tuple(results) if func.nout > 1 else results[0]
-
-
-def _numpy_segment(
-    func: np.ufunc, segment: Segment, columns: Columns, dtype: Any, options: CallOptions
-) -> list[pa.Array]:
-    values = [_values(one) if isinstance(one, pa.Array) else one for one in segment.arrays]
-    results = map_ufunc(func, tuple(values), None, dtype, options)
-    validity = _validity(segment)
-    bitmap = None
-    if validity is not None:
-        bitmap = validity.buffers()[1].slice(validity.offset // 8)
-    arrays = []
-    for one in results if isinstance(results, tuple) else (results,):
-        kind, cell = output_type(scalar_cell(one.dtype), columns.types, func.__name__)
-        stored = one.astype("i4") if cell.storage == "<i4" and one.dtype.kind == "M" else one
-        data = pa.array(stored).buffers()[1] if one.dtype == bool else pa.py_buffer(stored)
-        arrays.append(pa.Array.from_buffers(kind, len(one), [bitmap, data]))
-    return arrays
-
-
-def _values(array: pa.Array) -> np.ndarray[Any, Any]:
-    """A NumPy view of a segment's values, whatever stands where they are null."""
-    if pa.types.is_null(array.type):
-        return np.zeros(len(array))
-    data = array.buffers()[1]
-    if data is None:
-        return np.empty(0, np.dtype(array.type.to_pandas_dtype()))
-    if pa.types.is_boolean(array.type):
-        count_copy("unpacked booleans", len(array))
-        bits = np.frombuffer(data, np.uint8)
-        first = array.offset // 8
-        some = bits[first : (array.offset + len(array) + 7) // 8]
-        ones = np.unpackbits(some, bitorder="little").view(bool)
-        return ones[array.offset - 8 * first :][: len(array)]
-    cell = cell_of(array.type, "", 0)
-    stored = np.frombuffer(data, np.dtype(cell.storage))[array.offset :][: len(array)]
-    if pa.types.is_date32(array.type):
-        return stored.astype("M8[D]")
-    if pa.types.is_time(array.type):
-        return stored.astype(f"m8[{array.type.unit}]")
-    return stored

@@ -13,7 +13,7 @@ from engine.algorithms.operands import check_outputs
 from engine.errors import KernelTypeError
 from engine.memory.arrays import address_of, empty, is_shared_array, share_array
 from engine.memory.ledger import count_copy
-from engine.memory.refs import refer
+from engine.memory.refs import private_in_reach, refer
 from engine.pool.cells import Cell, array_cell, scalar_cell
 from engine.pool.kernel import HINT_CHUNKS, compile_kernel
 from engine.pool.native import run_native
@@ -53,7 +53,8 @@ def map_cores(
     core_shapes = [_core_shape(function, names, sizes, out) for names in function.core_outputs]
     if out is None:
         outputs = tuple(
-            empty(outer + shape, one) for shape, one in zip(core_shapes, result_dtypes, strict=True)
+            empty(outer + shape, one)
+            for shape, one in zip(core_shapes, _stored(dtype, result_dtypes), strict=True)
         )
     else:
         given = out if isinstance(out, tuple) else (out,)
@@ -63,7 +64,9 @@ def map_cores(
         )
     targets = tuple(
         empty(array.shape, want)
-        if array.dtype != want or any(np.may_share_memory(array, one) for one in inputs)
+        if array.dtype != want
+        or any(np.may_share_memory(array, one) for one in inputs)
+        or not (private_in_reach() or is_shared_array(array))
         else array
         for array, want in zip(outputs, result_dtypes, strict=True)
     )

@@ -23,9 +23,15 @@ __all__ = [
     "check_castable",
     "check_outputs",
     "elementwise_operand",
+    "is_number",
     "make_output",
     "refuse_masked",
 ]
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether a value is a Python number that NumPy treats as weak (NEP 50)."""
+    return type(value) in (int, float, complex)
 
 
 def refuse_masked(arrays: Sequence[Any]) -> None:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.algorithms.operands import as_arrays, check_castable, check_outputs
+from engine.algorithms.operands import as_arrays, check_castable, check_outputs, is_number
 from engine.errors import KernelTypeError
 from engine.memory.arrays import empty, is_shared_array
 from engine.pool.chunks import choose_grid, run_chunks
 from engine.pool.context import claim_chunk, finish_chunk, in_worker
+from engine.pool.job import CALLER, note_of
 from engine.pool.kernel import HINT_CHUNKS
 from engine.pool.sinks import IntoArrays
 from engine.pool.sources import ArraySource, describe_array
@@ -34,17 +35,32 @@ _CALLER_SLICE_S = 0.05
 
 
 class _Apply:
-    """A ufunc with the caller's floating-point error handling; travels to workers."""
+    """A ufunc with its Python numbers and error handling; travels to workers.
 
-    def __init__(self, func: np.ufunc, *, convert: bool) -> None:
+    Parameters
+    ----------
+    arguments : tuple
+        As the user gave them; Python numbers among them stay Python numbers, because
+        NumPy treats those as weak.
+    convert : bool
+        Whether the outputs have other dtypes than the ufunc returns.
+    """
+
+    def __init__(self, func: np.ufunc, arguments: tuple[Any, ...], *, convert: bool) -> None:
         self._func = func
         self._convert = convert
+        self._numbers = {at: one for at, one in enumerate(arguments) if is_number(one)}
         # A warning in a worker would reach nobody, so only "raise" goes along.
         self._errors: dict[str, Any] = {
             kind: "raise" if how == "raise" else "ignore" for kind, how in np.geterr().items()
         }
 
-    def __call__(self, inputs: tuple[Any, ...], outputs: tuple[Any, ...]) -> None:
+    def __call__(self, arrays: tuple[Any, ...], outputs: tuple[Any, ...]) -> None:
+        """Compute one chunk from its arrays, in their order among the arguments."""
+        rest = iter(arrays)
+        inputs = [
+            self._numbers[at] if at in self._numbers else next(rest) for at in range(self._func.nin)
+        ]
         with np.errstate(**self._errors):
             if not self._convert:
                 self._func(*inputs, out=outputs)
@@ -64,7 +80,7 @@ def map_ufunc(
         message = f"{func.__name__} takes {func.nin} arrays, not {len(arguments)}"
         raise TypeError(message)
     dtypes = _result_dtypes(func, arguments)
-    inputs = as_arrays(arguments, func.__name__)
+    inputs = as_arrays([one for one in arguments if not is_number(one)], func.__name__)
     cores_in, cores_out = _core_shapes(func, inputs)
     pairs = list(zip(inputs, cores_in, strict=True))
     outer = np.broadcast_shapes(*(array.shape[: array.ndim - len(core)] for array, core in pairs))
@@ -88,26 +104,29 @@ def map_ufunc(
         )
         if dtype is None:
             check_castable(func.__name__, dtypes, tuple(one.dtype for one in outputs))
-    apply = _Apply(func, convert=any(a.dtype != d for a, d in zip(outputs, dtypes, strict=True)))
-    small = not options.pool or (
-        not options.pool.isolate
+    converts = any(one.dtype != kind for one, kind in zip(outputs, dtypes, strict=True))
+    apply = _Apply(func, arguments, convert=converts)
+    small = (
+        options.pool is not None
+        and not options.pool.isolate
         and options.timeout_s is None
-        and prod(outer) <= _ALONE_ELEMENTS
         and options.grain is None
+        and prod(outer) <= _ALONE_ELEMENTS
     )
     if in_worker() or small or not outer or 0 in outer:
-        apply(tuple(inputs), outputs)
+        try:
+            apply(tuple(inputs), outputs)
+        except Exception as error:
+            error.add_note(note_of(func.__name__, None, CALLER))
+            raise
     else:
-        _run(func, apply, inputs, cores_in, outputs, outer, options)
+        _run(func, apply, pairs, outputs, outer, options)
     return outputs if func.nout > 1 else outputs[0]
 
 
 def _result_dtypes(func: np.ufunc, arguments: tuple[Any, ...]) -> tuple[np.dtype[Any], ...]:
     """Ask NumPy what the ufunc returns; Python numbers count as weak."""
-    kinds = tuple(
-        type(one) if type(one) in (int, float, complex) else np.asarray(one).dtype
-        for one in arguments
-    )
+    kinds = tuple(type(one) if is_number(one) else np.asarray(one).dtype for one in arguments)
     try:
         resolved = func.resolve_dtypes(kinds + (None,) * func.nout)
     except TypeError as error:
@@ -143,38 +162,45 @@ def _core_shapes(
         names = [name for name in group.strip("() ").split(",") if name.strip()]
         core = array.shape[array.ndim - min(len(names), array.ndim) :]
         cores.append(core)
-        probes.append(np.empty((0, *core), array.dtype))
+        # A one-dimensional operand of matmul has no batch: it stays a vector.
+        batch = (0,) if array.ndim > len(core) else ()
+        probes.append(np.zeros(batch + core, array.dtype))
     results = func(*probes)
-    shapes = [one.shape[1:] for one in (results if isinstance(results, tuple) else (results,))]
+    batched = int(any(one.ndim > len(core) for one, core in zip(inputs, cores, strict=True)))
+    shapes = [
+        one.shape[batched:] for one in (results if isinstance(results, tuple) else (results,))
+    ]
     return cores, shapes
 
 
 def _run(
     func: np.ufunc,
     apply: _Apply,
-    inputs: list[np.ndarray[Any, Any]],
-    cores: list[tuple[int, ...]],
+    pairs: list[tuple[np.ndarray[Any, Any], tuple[int, ...]]],
     outputs: tuple[np.ndarray[Any, Any], ...],
     outer: tuple[int, ...],
     options: CallOptions,
 ) -> None:
     axis = max(range(len(outer)), key=lambda one: outer[one])
-    views = []
-    for array, core in zip(inputs, cores, strict=True):
-        full = np.broadcast_to(array, outer + core)
-        views.append(np.moveaxis(full, axis, 0))
+    views, whole = [], []
+    for array, core in pairs:
+        whole.append(array.ndim == len(core))
+        if whole[-1]:
+            views.append(array)
+        else:
+            views.append(np.moveaxis(np.broadcast_to(array, outer + core), axis, 0))
     # Workers write to shared memory only, and a chunk that is run again must find
     # its inputs as they were: anything else gets a result of its own first.
     targets = tuple(
         array
-        if is_shared_array(array) and not any(np.may_share_memory(array, one) for one in inputs)
+        if is_shared_array(array) and not any(np.may_share_memory(array, one) for one, _ in pairs)
         else empty(array.shape, array.dtype)
         for array in outputs
     )
     moved = tuple(np.moveaxis(one, axis, 0) for one in targets)
     element_bytes = sum(one.nbytes for one in (*views, *moved)) // outer[axis]
     grid = choose_grid(outer[axis], element_bytes, options.grain)
-    source = ArraySource(grid, tuple(describe_array(one) for one in views), (False,) * len(views))
+    source = ArraySource(grid, tuple(describe_array(one) for one in views), tuple(whole))
     sink = IntoArrays(grid, tuple(describe_array(one, writable=True) for one in moved))
 
     def take_part(slot: int, me: int, done: int) -> bool:
@@ -184,7 +210,13 @@ def _run(
             if chunk < 0:
                 return True
             start, stop = grid.bounds(chunk)
-            apply(tuple(one[start:stop] for one in views), tuple(one[start:stop] for one in moved))
+            apply(
+                tuple(
+                    one if uncut else one[start:stop]
+                    for one, uncut in zip(views, whole, strict=True)
+                ),
+                tuple(one[start:stop] for one in moved),
+            )
             finish_chunk(done + chunk, me)
         return False
 

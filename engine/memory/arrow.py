@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from engine.memory import arena as arena_module
+from engine.memory.arrays import bytes_at
 from engine.memory.ledger import count_copy
 
 if TYPE_CHECKING:
@@ -18,6 +21,7 @@ __all__ = [
     "is_shared_arrow",
     "lease_stream",
     "share_arrow",
+    "shared_bits",
     "stream_at",
 ]
 
@@ -25,6 +29,17 @@ __all__ = [
 def buffer_over(lease: Lease, nbytes: int) -> pa.Buffer:
     """An Arrow buffer over a leased block; it holds the lease."""
     return pa.foreign_buffer(lease.address, nbytes, base=lease)
+
+
+def shared_bits(array: pa.Array) -> pa.Buffer:
+    """Bring the bits of a boolean array without nulls into the arena, from bit 0 on."""
+    # A computed copy begins at bit 0, wherever its original did.
+    whole = pc.and_(array, array) if array.offset else array
+    nbytes = -(-len(array) // 8)
+    lease = arena_module.arena().lease(nbytes)
+    if nbytes:
+        bytes_at(lease.address, nbytes)[:] = np.frombuffer(whole.buffers()[1], np.uint8, nbytes)
+    return buffer_over(lease, nbytes)
 
 
 def lease_stream(batches: list[pa.RecordBatch], schema: pa.Schema, header_bytes: int = 0) -> Any:

@@ -43,6 +43,9 @@ __all__ = ["ATTEMPTS_MAX", "CALLER", "Job", "note_of"]
 
 ATTEMPTS_MAX = 3
 
+# So many deaths end a wave early.
+_DEATHS_IN_WAVE_MAX = 3
+
 # Waiting for others to leave costs a spin of this length before the caller parks;
 # it covers the end of an evenly shared call.
 _SPIN_NS = 100_000
@@ -169,6 +172,9 @@ class Job:
     def note_death(self, chunk: int, exitcode: int) -> None:
         """Take the death of a worker inside this job; the supervisor calls this."""
         self._deaths.append((chunk, exitcode))
+        if len(self._deaths) >= _DEATHS_IN_WAVE_MAX:
+            # Every chunk may be deadly: look at the account before going on.
+            store_word(self._slot + words.WORD * words.NEXT, _NO_MORE)
 
     def provide(self, rank: int, verb: str, chunk: int, *detail: Any) -> int | None:
         """Give memory that a worker asks for, None when the results are not wanted."""
@@ -273,6 +279,10 @@ class Job:
                     attempts=self._attempts[chunk],
                 )
         missing = np.flatnonzero(done == 0)
+        # Suspects first, so that a deadly chunk is found out before others die of it.
+        missing = missing[
+            np.argsort([-self._attempts[int(chunk)] for chunk in missing], kind="stable")
+        ]
         order = zeros(len(missing), np.int64)
         order[:] = missing
         return order
@@ -296,14 +306,26 @@ class Job:
 
     def _abandon(self, slot: int, error: BaseException) -> None:
         """Take the job away from everybody, so that its memory can be taken back."""
-        store_word(slot + words.WORD * words.NEXT, _NO_MORE)
-        retire(slot)
         if isinstance(error, TimeoutError):
             grace_s = _GRACE_S["timeout"]
         else:
             grace_s = _GRACE_S["error" if isinstance(error, Exception) else "interrupt"]
-        bell = slot + words.WORD * words.LEFT
         deadline = time.monotonic() + grace_s
+        while True:
+            try:
+                self._wait_until_empty(slot, deadline)
+            except KeyboardInterrupt:
+                # Asked twice: no more patience, but neither may workers be left in
+                # a job whose memory and slot are given to others.
+                deadline = 0.0
+            else:
+                return
+
+    def _wait_until_empty(self, slot: int, deadline: float) -> None:
+        """Close the job and wait for its workers; after the deadline end them."""
+        store_word(slot + words.WORD * words.NEXT, _NO_MORE)
+        retire(slot)
+        bell = slot + words.WORD * words.LEFT
         while not self._is_empty():
             if time.monotonic() >= deadline:
                 self._supervisor.kill_workers_in(self.serial)

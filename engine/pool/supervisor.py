@@ -156,9 +156,17 @@ class Supervisor:
                     store_word(self._board.worker(rank) + words.WORD * words.CLOSING, 1)
                 self.ring(self._wanted)
                 self.lock.wait_for(lambda: not self._workers)
-            os.write(self._wake_writer, b"q")
-        if self._thread is not None and self._thread is not threading.current_thread():
+            if self._thread is not None:
+                os.write(self._wake_writer, b"q")
+        if self._thread is None:
+            self._release()
+        elif self._thread is not threading.current_thread():
             self._thread.join()
+        # On the supervisor's own thread (the last reference to a pool can die
+        # anywhere) its loop sees `_closing` and releases everything by itself.
+
+    def _release(self) -> None:
+        """Give back every process and descriptor; nothing is watched after this."""
         with self.lock:
             if self._starter is not None:
                 self._starter.close()
@@ -169,6 +177,7 @@ class Supervisor:
             self._selector.close()
             os.close(self._wake_reader)
             os.close(self._wake_writer)
+            self.lock.notify_all()
 
     def _spawn_missing(self) -> None:
         """Start a worker for each wanted rank that has none; called with the lock."""
@@ -212,22 +221,30 @@ class Supervisor:
 
     def _watch(self) -> None:
         """Read and act until the pool closes; the thread's body."""
-        while True:
-            events = self._selector.select()
-            with self.lock:
-                # The start-up process's messages last: a worker's last words are
-                # in its socket before its death is reported.
-                events.sort(key=lambda event: isinstance(event[0].data, Starter))
-                for key, _ in events:
-                    if key.data is None:
-                        if b"q" in os.read(self._wake_reader, 64):
-                            return
-                    elif isinstance(key.data, Starter):
-                        self._hear_starter(key.data)
-                    elif key.fileobj.fileno() >= 0:  # type: ignore[union-attr]
-                        self._hear_worker(key.data)
-                self._spawn_missing()
-                self.lock.notify_all()
+        try:
+            while self._turn():
+                pass
+        finally:
+            self._release()
+
+    def _turn(self) -> bool:
+        """Wait for messages and act on them; False when the pool has closed."""
+        events = self._selector.select()
+        with self.lock:
+            # The start-up process's messages last: a worker's last words are in its
+            # socket before its death is reported.
+            events.sort(key=lambda event: isinstance(event[0].data, Starter))
+            for key, _ in events:
+                if key.data is None:
+                    if b"q" in os.read(self._wake_reader, 64):
+                        return False
+                elif isinstance(key.data, Starter):
+                    self._hear_starter(key.data)
+                elif key.fileobj.fileno() >= 0:  # type: ignore[union-attr]
+                    self._hear_worker(key.data)
+            self._spawn_missing()
+            self.lock.notify_all()
+            return not self._closing or bool(self._workers)
 
     def _hear_starter(self, starter: Starter) -> None:
         message = starter.receive()
