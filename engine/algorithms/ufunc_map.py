@@ -79,6 +79,8 @@ def map_ufunc(
     if len(arguments) != func.nin:
         message = f"{func.__name__} takes {func.nin} arrays, not {len(arguments)}"
         raise TypeError(message)
+    if func.signature is not None:
+        arguments = tuple(np.asarray(one) for one in arguments)
     dtypes = _result_dtypes(func, arguments)
     inputs = as_arrays([one for one in arguments if not is_number(one)], func.__name__)
     cores_in, cores_out = _core_shapes(func, inputs)
@@ -152,7 +154,7 @@ def _core_shapes(
 ) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
     """The core shapes of a generalized ufunc's inputs and outputs; empty for others."""
     if func.signature is None:
-        return [()] * func.nin, [()] * func.nout
+        return [()] * len(inputs), [()] * func.nout
     # NumPy knows its own signatures, optional dimensions included: it is asked by
     # calling the ufunc on the right core shapes with an empty batch.
     probes = []

@@ -156,7 +156,7 @@ class Supervisor:
                     store_word(self._board.worker(rank) + words.WORD * words.CLOSING, 1)
                 self.ring(self._wanted)
                 self.lock.wait_for(lambda: not self._workers)
-            if self._thread is not None:
+            if self._thread is not None and self._wake_writer >= 0:
                 os.write(self._wake_writer, b"q")
         if self._thread is None:
             self._release()
@@ -177,6 +177,7 @@ class Supervisor:
             self._selector.close()
             os.close(self._wake_reader)
             os.close(self._wake_writer)
+            self._wake_writer = -1
             self.lock.notify_all()
 
     def _spawn_missing(self) -> None:
