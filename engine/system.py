@@ -7,6 +7,7 @@ This one is for Linux (x86-64 and aarch64) with glibc or musl.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -14,6 +15,7 @@ import functools
 import mmap
 import os
 import platform
+import select
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +30,13 @@ __all__ = [
     "cpu_budget",
     "create_segment",
     "die_with_parent",
+    "end_process",
     "grow_segment",
     "map_file",
     "map_segment",
     "mapped_file",
     "mapping_address",
+    "open_process",
     "physical_memory_bytes",
     "punch_segment",
 ]
@@ -212,6 +216,26 @@ def mapped_file(address: int, nbytes: int) -> FileMapping | None:
             offset = int(fields[2], 16) + address - first
             return FileMapping(path, status.st_dev, status.st_ino, offset) if same else None
     return None
+
+
+def open_process(pid: int) -> int:
+    """Get a descriptor that stands for a process; -1 if it is gone already."""
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return -1
+
+
+def end_process(process_fd: int) -> None:
+    """End the process behind a descriptor and wait until it is gone; closes it."""
+    if process_fd < 0:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(process_fd, signal.SIGKILL)
+    poll = select.poll()
+    poll.register(process_fd, select.POLLIN)
+    poll.poll()
+    os.close(process_fd)
 
 
 def die_with_parent(parent_pid: int) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
-
+from engine.pool.functions import dump_function
 from engine.pool.job import Job
 from engine.pool.kernel import Payload
 from engine.pool.native import CHUNKS_MAX
@@ -29,6 +29,7 @@ _CHUNK_BYTES = 4 * 1024 * 1024
 
 _PAYLOADS_KEPT = 64
 _payloads: OrderedDict[bytes, Payload] = OrderedDict()
+_remembering = threading.Lock()
 
 
 def choose_grid(length: int, element_bytes: int, grain: int | None, halo: int = 0) -> Grid:
@@ -42,13 +43,14 @@ def choose_grid(length: int, element_bytes: int, grain: int | None, halo: int = 
 
 def function_payload(function: Any) -> Payload:
     """Put a callable into the arena; an equal one is found again."""
-    data = cloudpickle.dumps(function)
-    payload = _payloads.get(data)
-    if payload is None:
-        payload = _payloads[data] = Payload.of(data)
-        if len(_payloads) > _PAYLOADS_KEPT:
-            _payloads.popitem(last=False)
-    return payload
+    data = dump_function(function)
+    with _remembering:
+        payload = _payloads.get(data)
+        if payload is None or not payload.is_here():
+            payload = _payloads[data] = Payload.of(data)
+            if len(_payloads) > _PAYLOADS_KEPT:
+                _payloads.popitem(last=False)
+        return payload
 
 
 def run_chunks(

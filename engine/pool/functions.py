@@ -7,18 +7,21 @@ dispatcher, what one call of it consumes, and the signatures it insists on.
 
 from __future__ import annotations
 
+import pickle
 import re
+import sys
 import weakref
 from types import FunctionType
 from typing import Any
 
+import cloudpickle
 import numpy as np
 from numba import njit
 from numba.core.dispatcher import Dispatcher
 from numba.np.ufunc.dufunc import DUFunc
 from numba.np.ufunc.gufunc import GUFunc
 
-__all__ = ["CompilableFunction", "compilable", "name_of"]
+__all__ = ["CompilableFunction", "compilable", "dump_function", "load_function", "name_of"]
 
 _CORE_SYMBOLS = re.compile(r"\(([^)]*)\)")
 
@@ -70,6 +73,22 @@ class CompilableFunction:
 
 
 _known: weakref.WeakKeyDictionary[Any, CompilableFunction] = weakref.WeakKeyDictionary()
+
+
+def dump_function(function: Any) -> bytes:
+    """Pickle any callable together with where its modules are found.
+
+    Functions of modules travel by name, those of ``__main__`` and of notebooks by
+    value.
+    """
+    return pickle.dumps((sys.path, cloudpickle.dumps(function)))
+
+
+def load_function(data: bytes) -> Any:
+    """Unpickle a callable; the caller may have learnt new paths since this process began."""
+    paths, content = pickle.loads(data)  # noqa: S301 - from the process that started us
+    sys.path.extend(path for path in paths if path not in sys.path)
+    return cloudpickle.loads(content)
 
 
 def name_of(func: Any) -> str:

@@ -46,6 +46,10 @@ ATTEMPTS_MAX = 3
 # So many deaths end a wave early.
 _DEATHS_IN_WAVE_MAX = 3
 
+# So many workers may die before anybody finished a chunk, as they do if loading the
+# function is what kills.
+_ENTRY_DEATHS_MAX = 5
+
 # Waiting for others to leave costs a spin of this length before the caller parks;
 # it covers the end of an evenly shared call.
 _SPIN_NS = 100_000
@@ -126,9 +130,12 @@ class Job:
         self._retries = retries
         self._on_progress = on_progress
         self._deaths: list[tuple[int, int]] = []
-        self._errors: list[tuple[int, int, bytes, str]] = []
+        self._errors: list[tuple[int, int, bytes, bytes]] = []
         self._attempts: Counter[int] = Counter()
         self._slot = 0
+        self._entry_deaths = 0
+        self._last_exitcode = 0
+        self._done = zeros(chunk_count, np.uint8)
 
     def run(self) -> None:
         """Run every chunk exactly to its end, or raise.
@@ -139,7 +146,7 @@ class Job:
             See there.  An exception of the user's function is raised as it is.
         """
         ranks = self._pool.compiled_ranks if self._join is not None else self._pool.processes
-        done = zeros(self._chunk_count, np.uint8)
+        done = self._done
         self._supervisor.want(ranks)
         order: np.ndarray[Any, Any] | None = None
         me = np.zeros(words.WORKER_WORDS, np.int64)
@@ -163,7 +170,7 @@ class Job:
                 with self._supervisor.lock:
                     del self._supervisor.jobs[self.serial]
 
-    def note_error(self, rank: int, chunk: int, data: bytes, text: str) -> None:
+    def note_error(self, rank: int, chunk: int, data: bytes, text: bytes) -> None:
         """Take an exception of the user's function; the supervisor calls this."""
         self._errors.append((rank, chunk, data, text))
         store_word(self._slot + words.WORD * words.NEXT, _NO_MORE)
@@ -172,6 +179,10 @@ class Job:
     def note_death(self, chunk: int, exitcode: int) -> None:
         """Take the death of a worker inside this job; the supervisor calls this."""
         self._deaths.append((chunk, exitcode))
+        self._last_exitcode = exitcode
+        if chunk < 0:
+            # It died before its first chunk, perhaps by what it had to load.
+            self._entry_deaths = self._entry_deaths + 1 if not self._done_count() else 0
         if len(self._deaths) >= _DEATHS_IN_WAVE_MAX:
             # Every chunk may be deadly: look at the account before going on.
             store_word(self._slot + words.WORD * words.NEXT, _NO_MORE)
@@ -184,8 +195,11 @@ class Job:
             return self._provide(rank, verb, chunk, *detail)
         except Exception as error:  # noqa: BLE001 - raised in the thread that made the call
             error.__traceback__ = None
-            self.note_error(-1, chunk, cloudpickle.dumps(error), "")
+            self.note_error(-1, chunk, cloudpickle.dumps(error), b"")
             return None
+
+    def _done_count(self) -> int:
+        return int(np.count_nonzero(self._done))
 
     def wake(self) -> None:
         """Make the waiting caller look again."""
@@ -221,7 +235,7 @@ class Job:
             my_words, marks = me.ctypes.data, done.ctypes.data
             try:
                 while not self._join(slot, my_words, marks):
-                    self._report(done)
+                    self._report()
             except Exception as error:
                 self._annotate(error, int(me[words.CHUNK]) - 1, CALLER, None)
                 raise
@@ -237,8 +251,15 @@ class Job:
                 retire(slot)
                 if self._is_empty():
                     return
-            if self._errors or self._supervisor.broken is not None:
+            if self._errors or self._supervisor.failure is not None:
                 self._raise_error()
+            if self._entry_deaths > _ENTRY_DEATHS_MAX:
+                raise WorkerDiedError(
+                    kernel=self._name,
+                    chunk=(self._ranges(0)[0], self._ranges(self._chunk_count - 1)[1]),
+                    exitcode=self._last_exitcode,
+                    attempts=self._entry_deaths,
+                )
             park_ns = atomics.PARK_NS_MAX
             if self._deadline is not None:
                 left_s = self._deadline - time.monotonic()
@@ -246,7 +267,7 @@ class Job:
                     raise TimeoutError(timeout_s=self._timeout_s or 0.0, what=self._name)
                 park_ns = min(park_ns, int(left_s * 1e9) + 1)
             seen = atomics.await_ring(bell, seen, spin_ns, park_ns)
-            self._report(done)
+            self._report()
 
     def _is_empty(self) -> bool:
         """Tell whether no worker is inside the retired job."""
@@ -255,17 +276,17 @@ class Job:
 
     def _missing(self, done: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
         """List the chunks to run again, or None when all are finished."""
-        self._report(done)
+        self._report()
         if not self._errors and done.all():
             return None
         # Whoever left a chunk unfinished either died or sent an error before leaving,
         # and both are with the supervisor by now or will be.
         with self._supervisor.lock:
             self._supervisor.lock.wait_for(
-                lambda: self._errors or self._deaths or self._supervisor.broken
+                lambda: self._errors or self._deaths or self._supervisor.failure
             )
             deaths, self._deaths = self._deaths, []
-        if self._errors or self._supervisor.broken is not None:
+        if self._errors or self._supervisor.failure is not None:
             self._raise_error()
         for chunk, exitcode in deaths:
             if chunk < 0 or done[chunk]:
@@ -289,14 +310,14 @@ class Job:
 
     def _raise_error(self) -> None:
         if not self._errors:
-            if self._supervisor.broken is not None:
-                raise self._supervisor.broken
+            if self._supervisor.failure is not None:
+                raise self._supervisor.failure
             return
         rank, chunk, data, text = self._errors[0]
         error: BaseException = pickle.loads(data)  # noqa: S301 - from a worker that we started
         if rank < 0:
             raise error
-        self._annotate(error, chunk, f"worker {rank}", text)
+        self._annotate(error, chunk, f"worker {rank}", text.decode(errors="replace"))
         raise error
 
     def _annotate(self, error: BaseException, chunk: int, where: str, text: str | None) -> None:
@@ -333,7 +354,7 @@ class Job:
             if not self._is_empty():
                 atomics.await_ring(bell, seen, 0, 10_000_000)
 
-    def _report(self, done: np.ndarray[Any, Any]) -> None:
+    def _report(self) -> None:
         if self._on_progress is not None:
             with contextlib.suppress(ValueError):
-                self._on_progress(int(np.count_nonzero(done)))
+                self._on_progress(self._done_count())

@@ -50,6 +50,11 @@ class Payload:
     key: int
     nbytes: int
     lease: Any
+    home: Any
+
+    def is_here(self) -> bool:
+        """Tell whether the bytes are in this process's arena, not in a parent's."""
+        return self.home is arena_module.arena()
 
     @classmethod
     def of(cls, data: bytes) -> Payload:
@@ -57,7 +62,7 @@ class Payload:
         owner = arena_module.arena()
         lease = owner.lease(len(data))
         owner.mapping[lease.offset : lease.offset + len(data)] = data
-        return cls(next(_keys), len(data), lease)
+        return cls(next(_keys), len(data), lease, owner)
 
 
 @dataclass(eq=False)
@@ -101,7 +106,7 @@ class Kernel:
     def payload(self) -> Payload:
         """Machine code for the workers, serialised at first need."""
         with self._lock:
-            if self._payload is None:
+            if self._payload is None or not self._payload.is_here():
                 self._payload = Payload.of(self._serialise())
             return self._payload
 

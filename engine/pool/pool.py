@@ -150,8 +150,8 @@ class Pool:
         if self._closed:
             message = "this pool was closed; make a new Pool, or leave out pool="
             raise PoolClosedError(message)
-        if self.supervisor.broken is not None:
-            raise self.supervisor.broken
+        if self.supervisor.failure is not None:
+            raise self.supervisor.failure
 
     def close(self) -> None:
         """Accept no more calls and let the workers end; waits for them."""
@@ -208,10 +208,10 @@ def default_pool() -> Pool:
     """Give this process's own pool, made at first use and closed at exit."""
     global _default  # noqa: PLW0603 - the one default pool of the process is the point
     pool = _default
-    if pool is None or pool._closed or pool.supervisor.broken is not None:  # noqa: SLF001
+    if pool is None or pool._closed or pool.supervisor.failure is not None:  # noqa: SLF001
         with _creation:
             pool = _default
-            if pool is None or pool._closed or pool.supervisor.broken is not None:  # noqa: SLF001
+            if pool is None or pool._closed or pool.supervisor.failure is not None:  # noqa: SLF001
                 pool = _default = Pool()
     return pool
 

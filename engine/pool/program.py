@@ -196,7 +196,9 @@ def bind_there(inner_address: int, spec: bytes, mapped: Mapped) -> Program:
         elif one.ref.kind == PRIVATE:
             base = one.ref.place
             reach = driver.DELIVER if one.is_output else driver.FETCH
-            room = np.empty(tile * one.cell_bytes + 16, np.uint8)
+            # Bits that begin inside a byte reach into one byte more.
+            tile_bytes = -(-tile // 8) + 1 if one.is_bit else tile * one.cell_bytes
+            room = np.empty(tile_bytes, np.uint8)
             keep.append(room)
             buffer = room.ctypes.data
         elif one.ref.kind == INLINE:

@@ -24,6 +24,7 @@ import pickle
 import selectors
 import socket
 import threading
+import weakref
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,7 @@ import numpy as np
 
 from engine import system
 from engine.atomics import ring
-from engine.errors import PoolBrokenError, describe_exitcode
+from engine.errors import EngineError, PoolBrokenError, PoolClosedError, describe_exitcode
 from engine.memory import arena as arena_module
 from engine.memory.refs import set_private_in_reach
 from engine.pool import board as words
@@ -64,7 +65,11 @@ class WorkerRecord:
     serial: int
     sock: socket.socket
     pid: int = 0
+    process_fd: int = -1
     ready: bool = False
+
+
+_alive: weakref.WeakSet[Supervisor] = weakref.WeakSet()
 
 
 class Supervisor:
@@ -85,7 +90,7 @@ class Supervisor:
     def __init__(self, board: Board, config: dict[str, Any]) -> None:
         self.lock = threading.Condition()
         self.jobs: dict[int, Job] = {}
-        self.broken: PoolBrokenError | None = None
+        self.failure: EngineError | None = None
         self.deaths = 0
         self._pid = os.getpid()
         self._board = board
@@ -102,6 +107,7 @@ class Supervisor:
         self._selector.register(self._wake_reader, selectors.EVENT_READ, None)
         self._closing = False
         self._thread: threading.Thread | None = None
+        _alive.add(self)
 
     def want(self, ranks: int) -> None:
         """See to it that workers of the ranks below `ranks` run, now and from now on."""
@@ -109,7 +115,7 @@ class Supervisor:
             return
         with self.lock:
             if self._closing:
-                return
+                raise _closed()
             self._wanted = max(self._wanted, ranks)
             self._spawn_missing()
             if self._thread is None:
@@ -150,6 +156,9 @@ class Supervisor:
         with self.lock:
             if self._closing:
                 return
+            if graceful:
+                # New calls are refused by the pool; those that run come to their end.
+                self.lock.wait_for(lambda: not self.jobs or self.failure is not None)
             self._closing = True
             if graceful and self._starter is not None:
                 for rank in self._workers:
@@ -173,7 +182,13 @@ class Supervisor:
                 self._starter = None
             for record in self._workers.values():
                 record.sock.close()
+                system.end_process(record.process_fd)
+                worker = self._board.worker(record.rank)
+                store_word(worker + words.WORD * words.JOB, 0)
             self._workers.clear()
+            self.failure = self.failure or _closed()
+            for job in self.jobs.values():
+                job.wake()
             self._selector.close()
             os.close(self._wake_reader)
             os.close(self._wake_writer)
@@ -182,7 +197,7 @@ class Supervisor:
 
     def _spawn_missing(self) -> None:
         """Start a worker for each wanted rank that has none; called with the lock."""
-        if self._closing or self.broken is not None:
+        if self._closing or self.failure is not None:
             return
         for rank in range(self._wanted):
             if rank in self._workers:
@@ -225,6 +240,10 @@ class Supervisor:
         try:
             while self._turn():
                 pass
+        except BaseException as error:
+            with self.lock:
+                self._break(f"its supervisor failed: {error!r}")
+            raise
         finally:
             self._release()
 
@@ -254,8 +273,16 @@ class Supervisor:
             self._selector.unregister(starter.control)
             starter.close()
             self._starter = None
+            # One failed start at most, however many workers were on their way.
+            before = self._failed_starts
             for record in list(self._workers.values()):
+                # Its death is on the way but perhaps not done, and until it is it may
+                # write to its job's memory.
+                system.end_process(record.process_fd)
+                record.process_fd = -1
                 self._bury(record, -9, "the start-up process was ended")
+            self._failed_starts = min(self._failed_starts, before + 1)
+            self._check_starts()
             return
         verb, serial, detail = message
         for record in list(self._workers.values()):
@@ -263,8 +290,10 @@ class Supervisor:
                 continue
             if verb == "spawned":
                 record.pid = detail
+                record.process_fd = system.open_process(detail)
             else:
                 self._bury(record, detail, describe_exitcode(detail))
+                self._check_starts()
 
     def _hear_worker(self, record: WorkerRecord) -> bool:
         """Act on one message of a worker; False at the end of its messages."""
@@ -286,7 +315,7 @@ class Supervisor:
             set_private_in_reach(reachable=rest[0])
             self._failed_starts = 0
         elif verb == "initializer failed":
-            self._last_failure = f"the initializer raised:\n{rest[0][1]}"
+            self._last_failure = f"the initializer raised:\n{rest[0][1].decode()}"
         elif verb == "retiring":
             # Leaving on purpose is no failed start, even before the first task.
             record.ready = True
@@ -312,6 +341,8 @@ class Supervisor:
         with contextlib.suppress(KeyError):
             self._selector.unregister(record.sock)
         record.sock.close()
+        if record.process_fd >= 0:
+            os.close(record.process_fd)
         del self._workers[record.rank]
         if not record.ready:
             self._failed_starts += 1
@@ -329,6 +360,8 @@ class Supervisor:
         store_word(address + words.WORD * words.JOB, 0)
         if job is not None:
             job.wake()
+
+    def _check_starts(self) -> None:
         if self._failed_starts >= _FAILED_STARTS_MAX:
             self._break(
                 f"{self._failed_starts} workers in a row ended before they were ready: "
@@ -336,6 +369,36 @@ class Supervisor:
             )
 
     def _break(self, why: str) -> None:
-        self.broken = PoolBrokenError(f"{why}\nThe pool cannot go on; make a new one.")
+        self.failure = PoolBrokenError(f"{why}\nThe pool cannot go on; make a new one.")
         for job in self.jobs.values():
             job.wake()
+
+    def forget_in_child(self) -> None:
+        """Close what a forked child inherited: the workers are its parent's.
+
+        Otherwise the child would hold the lifeline of the parent's workers, and they
+        would outlive their caller as long as the child lives.
+        """
+        for record in self._workers.values():
+            record.sock.close()
+            if record.process_fd >= 0:
+                os.close(record.process_fd)
+        if self._starter is not None:
+            self._starter.control.close()
+        self._selector.close()
+        if self._wake_writer >= 0:
+            os.close(self._wake_reader)
+            os.close(self._wake_writer)
+
+
+def _closed() -> PoolClosedError:
+    return PoolClosedError("the pool was closed while the call was running, or before it began")
+
+
+def _forget_in_child() -> None:
+    for supervisor in list(_alive):
+        supervisor.forget_in_child()
+    _alive.clear()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

@@ -28,6 +28,7 @@ from engine.pool import board as words
 from engine.pool import context, driver
 from engine.pool.board import Board, announce, withdraw
 from engine.pool.context import claim_chunk, finish_chunk, load_word, store_word
+from engine.pool.functions import load_function
 from engine.pool.kernel import counters, load_kernel
 from engine.pool.program import bind_there
 from engine.pool.tasks import ChunkTask, NativeTask
@@ -36,6 +37,9 @@ __all__ = ["main"]
 
 _MESSAGE_BYTES_MAX = 1 << 17
 _PAYLOADS_KEPT = 256
+
+# An exception and its traceback travel in one message.
+_ERROR_BYTES_MAX = _MESSAGE_BYTES_MAX // 4
 
 
 class JobCancelledError(Exception):
@@ -76,6 +80,7 @@ class Worker:
         shared = np.frombuffer(self._segment, np.int64, count, config["board_offset"])
         self._board = Board(config["ranks"], shared)
         self._me = self._board.worker(self._rank)
+        self._witness: tuple[int, int, int] = config["witness"]
         self._payloads: OrderedDict[int, Any] = OrderedDict()
         self._limits = threadpoolctl.threadpool_limits(config["threads"])
         self._started = self._start(config)
@@ -89,7 +94,7 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - the caller decides what it means
             self._send(("initializer failed", _portable(error)))
             return False
-        self._send(("ready", _can_read(*config["witness"])))
+        self._send(("ready", _can_read(*self._witness)))
         return True
 
     def serve(self) -> None:
@@ -123,7 +128,7 @@ class Worker:
             if key not in self._payloads:
                 code = self._bytes(view[words.PAYLOAD], view[words.PAYLOAD_BYTES])
                 self._payloads[key] = (
-                    load_kernel(code) if isinstance(spec, NativeTask) else cloudpickle.loads(code)
+                    load_kernel(code) if isinstance(spec, NativeTask) else load_function(code)
                 )
                 if len(self._payloads) > _PAYLOADS_KEPT:
                     self._payloads.popitem(last=False)
@@ -135,6 +140,9 @@ class Worker:
         except JobCancelledError:
             pass
         except Exception as error:  # noqa: BLE001 - the caller raises it as its own
+            if isinstance(error, OSError) and not _can_read(*self._witness):
+                # The system has changed its mind: the caller then makes copies.
+                self._send(("ready", False))
             running = int(self._board.view(self._me, words.WORKER_WORDS)[words.CHUNK])
             self._send(("error", serial, running - 1, _portable(error)))
         # Here, and not in a finally clause: SystemExit ends this process in the
@@ -212,10 +220,9 @@ def _can_read(pid: int, address: int, value: int) -> bool:
     return int(word[0]) == value
 
 
-def _portable(error: BaseException) -> tuple[bytes, str]:
+def _portable(error: BaseException) -> tuple[bytes, bytes]:
     """Bring an exception and its traceback into a form that always travels."""
-    frames = traceback.format_exception(error)
-    text = "".join(frames)[-_MESSAGE_BYTES_MAX // 4 :]
+    text = "".join(traceback.format_exception(error)).encode(errors="replace")
     error.__traceback__ = None
     error.__cause__ = error.__context__ = None
     try:
@@ -223,6 +230,8 @@ def _portable(error: BaseException) -> tuple[bytes, str]:
         cloudpickle.loads(data)
     except Exception:  # noqa: BLE001 - anything may go wrong in users' __reduce__
         data = b""
-    if not data or len(data) > _MESSAGE_BYTES_MAX // 4:
-        data = pickle.dumps(RuntimeError(f"{type(error).__name__}: {error!s:.1000}"))
-    return data, text
+    if not data or len(data) > _ERROR_BYTES_MAX:
+        # The last line of a traceback is safe even where the exception's own str fails.
+        said = "".join(traceback.format_exception_only(error)).strip()
+        data = pickle.dumps(RuntimeError(said[:1000]))
+    return data, text[-_ERROR_BYTES_MAX:]

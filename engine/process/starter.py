@@ -20,7 +20,6 @@ import pickle
 import socket
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 __all__ = ["Starter", "StarterGoneError"]
@@ -69,17 +68,13 @@ class Starter:
         environment = dict(os.environ)
         environment.update(dict.fromkeys(_THREAD_VARIABLES, str(threads_per_worker)))
         code = (
+            "import sys; sys.path[:] = sys.argv[1:]; "
             "from engine.process.startup import main; "
             f"main({theirs.fileno()}, {inherited_fd}, {target!r})"
         )
-        # The interpreter is told the caller's import path over the control socket,
-        # so here it only has to find this package.
-        root = Path(__file__).resolve().parents[2]
-        paths = [str(root), environment.get("PYTHONPATH", "")]
-        environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, our own code
-                [sys.executable, *_interpreter_flags(), "-c", code],
+                [sys.executable, *_interpreter_flags(), "-P", "-c", code, *sys.path],
                 stdin=subprocess.DEVNULL,
                 env=environment,
                 pass_fds=(theirs.fileno(), inherited_fd),
@@ -92,7 +87,6 @@ class Starter:
         finally:
             theirs.close()
         self.pid = self._process.pid
-        self._send(("path", sys.path, os.environ.get("PYTHONPATH")))
 
     def spawn(self, serial: int, config: dict[str, Any], sock: socket.socket) -> None:
         """Ask for a worker; answered by ``("spawned", serial, pid)``."""

@@ -40,15 +40,8 @@ def main(control_fd: int, inherited_fd: int, target: str) -> None:
     # exec made both inheritable; a worker's own children should not have them.
     os.set_inheritable(control_fd, False)
     os.set_inheritable(inherited_fd, False)
-    first = control.recv(_MESSAGE_BYTES_MAX)
-    if not first:
-        return
-    _, path, python_path = pickle.loads(first)  # noqa: S301 - from the process that started us
-    sys.path[:] = path
-    if python_path is None:
-        os.environ.pop("PYTHONPATH", None)
-    else:
-        os.environ["PYTHONPATH"] = python_path
+    # What user code finds there should be what a script would find.
+    del sys.argv[1:]
     module_name, function_name = target.split(":")
     run = getattr(importlib.import_module(module_name), function_name)
     # What is imported by now stays shared with the workers: keep the collector
