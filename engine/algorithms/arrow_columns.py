@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from engine.algorithms.arguments import is_arrow
+from engine.memory.arrow import import_arrow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -86,25 +87,13 @@ class Columns:
 
 def as_arrow(value: Any) -> list[pa.ChunkedArray | pa.Array]:
     """Bring one Arrow argument into columns; a table or batch has several."""
+    value = import_arrow(value)
     if isinstance(value, pa.Table | pa.RecordBatch):
         return list(value.columns)
-    if not isinstance(value, pa.Array | pa.ChunkedArray):
-        value = _imported(value)
-        if isinstance(value, pa.Table):
-            return list(value.columns)
     if isinstance(value.type, pa.ExtensionType):
         storage = value.type.storage_type
         value = value.cast(storage) if isinstance(value, pa.ChunkedArray) else value.storage
     return [value]
-
-
-def _imported(value: Any) -> Any:
-    if hasattr(value, "__arrow_c_array__"):
-        return pa.array(value)
-    try:
-        return pa.chunked_array(value)
-    except (TypeError, ValueError, pa.ArrowInvalid):
-        return pa.table(value)
 
 
 def columns_of(arguments: Sequence[Any], name: str) -> Columns:

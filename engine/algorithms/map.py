@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.algorithms import arrow_map, core_map, ufunc_map
+from engine.algorithms import core_map, ufunc_map
 from engine.algorithms.arguments import is_arrow, run_call
 from engine.algorithms.kernel_errors import kernel_errors
 from engine.algorithms.operands import (
@@ -123,6 +123,9 @@ def _map(
         if out is not None:
             message = "out= takes NumPy arrays; results of Arrow inputs are new Arrow arrays"
             raise TypeError(message)
+        # Late, because importing pyarrow takes a third of the time of importing this.
+        from engine.algorithms import arrow_map
+
         return arrow_map.map_arrow(func, arrays, dtype, options)
     if isinstance(func, np.ufunc):
         return ufunc_map.map_ufunc(func, arrays, out, dtype, options)

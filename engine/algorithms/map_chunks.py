@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.algorithms import arrow_chunks
 from engine.algorithms.arguments import is_arrow, run_call
 from engine.algorithms.operands import refuse_masked
 from engine.pool.chunks import choose_grid, run_chunks
@@ -99,6 +98,9 @@ def parallel_map_chunks(
 
     def run(options: CallOptions) -> Any:
         if any(is_arrow(one) for one in arrays):
+            # Late, because importing pyarrow takes a third of the time of importing this.
+            from engine.algorithms import arrow_chunks
+
             return arrow_chunks.map_arrow_chunks(func, arrays, options)
         refuse_masked(arrays)
         return _map_rows(func, [np.asarray(one) for one in arrays], int(halo), options)

@@ -18,12 +18,31 @@ if TYPE_CHECKING:
 __all__ = [
     "buffer_over",
     "buffers_of",
+    "import_arrow",
     "is_shared_arrow",
     "lease_stream",
     "share_arrow",
     "shared_bits",
     "stream_at",
 ]
+
+
+def import_arrow(value: Any) -> Any:
+    """Bring anything that offers Arrow's C interface into pyarrow, without a copy.
+
+    Returns
+    -------
+    pyarrow.Array, ChunkedArray, RecordBatch or Table
+        `value` itself if it is one; a table for a stream of named columns.
+    """
+    if isinstance(value, pa.Array | pa.ChunkedArray | pa.RecordBatch | pa.Table):
+        return value
+    if hasattr(value, "__arrow_c_array__"):
+        return pa.array(value)
+    try:
+        return pa.table(value)
+    except (TypeError, ValueError, pa.ArrowInvalid):
+        return pa.chunked_array(value)
 
 
 def buffer_over(lease: Lease, nbytes: int) -> pa.Buffer:

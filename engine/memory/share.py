@@ -5,14 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from engine.memory.arrays import is_shared_array, share_array
-from engine.memory.arrow import is_shared_arrow, share_arrow
 
 __all__ = ["is_shared", "share"]
-
-_ARROW = (pa.Array, pa.ChunkedArray, pa.RecordBatch, pa.Table)
 
 
 def share(data: Any) -> Any:
@@ -47,22 +43,13 @@ def share(data: Any) -> Any:
     >>> engine.is_shared(x), engine.is_shared(x[1:])
     (True, True)
     """
-    if isinstance(data, _ARROW):
-        return share_arrow(data)
-    if not isinstance(data, np.ndarray) and not isinstance(getattr(data, "dtype", None), np.dtype):
-        if hasattr(data, "__arrow_c_array__"):
-            return share_arrow(pa.array(data))
-        if hasattr(data, "__arrow_c_stream__"):
-            return share_arrow(_from_stream(data))
+    is_numpy = isinstance(getattr(data, "dtype", None), np.dtype)
+    if not is_numpy and (hasattr(data, "__arrow_c_array__") or hasattr(data, "__arrow_c_stream__")):
+        # Late, because importing pyarrow takes a third of the time of importing this.
+        from engine.memory.arrow import import_arrow, share_arrow
+
+        return share_arrow(import_arrow(data))
     return share_array(data)
-
-
-def _from_stream(data: Any) -> Any:
-    """Import a stream: a table if it is one of structs with names, else a column."""
-    try:
-        return pa.table(data)
-    except (TypeError, ValueError, pa.ArrowInvalid):
-        return pa.chunked_array(data)
 
 
 def is_shared(data: Any) -> bool:
@@ -71,6 +58,10 @@ def is_shared(data: Any) -> bool:
     True for NumPy arrays and Arrow objects made by `share`, `empty`, `zeros` and
     `full`, for results of calls, and for all views of these.
     """
-    if isinstance(data, _ARROW):
-        return is_shared_arrow(data)
-    return isinstance(data, np.ndarray) and is_shared_array(data)
+    if isinstance(data, np.ndarray):
+        return is_shared_array(data)
+    if not type(data).__module__.startswith("pyarrow"):
+        return False
+    from engine.memory.arrow import is_shared_arrow
+
+    return is_shared_arrow(data)

@@ -109,8 +109,10 @@ class Starter:
         return pickle.loads(data) if data else None  # noqa: S301 - we started the sender
 
     def close(self) -> None:
-        """End the start-up process and all workers, and wait until it is gone."""
+        """End the start-up process and wait until it is gone; the kernel ends the workers."""
         self.control.close()
+        # Not waiting for it to read end-of-file: it may still be importing.
+        self._process.kill()
         self._process.wait()
 
     def _send(self, message: tuple[Any, ...], fds: list[int] | None = None) -> None:
