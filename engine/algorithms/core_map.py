@@ -58,6 +58,9 @@ def map_cores(
         )
     else:
         given = out if isinstance(out, tuple) else (out,)
+        if len(given) != len(core_shapes):
+            message = f"out= has {len(given)} arrays, but {function.name} gives {len(core_shapes)}"
+            raise ValueError(message)
         outputs = tuple(
             check_outputs(one, 1, outer + shape, is_tuple=False)[0]
             for one, shape in zip(given, core_shapes, strict=True)
@@ -66,9 +69,9 @@ def map_cores(
         empty(array.shape, want)
         if array.dtype != want
         or any(np.may_share_memory(array, one) for one in inputs)
-        or not (private_in_reach() or is_shared_array(array))
+        or not (is_shared_array(array) or _is_writable_from_afar(array, len(names)))
         else array
-        for array, want in zip(outputs, result_dtypes, strict=True)
+        for array, want, names in zip(outputs, result_dtypes, function.core_outputs, strict=True)
     )
     with kernel_errors(function.name, (one.dtype for one in inputs)):
         operands = [
@@ -87,8 +90,16 @@ def map_cores(
         run_native(kernel, merged, operands, options)
     for target, array in zip(targets, outputs, strict=True):
         if target is not array:
+            count_copy("results for an out= that workers cannot write to", array.nbytes)
             np.copyto(array, target, casting="same_kind" if dtype is None else "unsafe")
     return outputs if len(outputs) > 1 else outputs[0]
+
+
+def _is_writable_from_afar(array: np.ndarray[Any, Any], core_ndim: int) -> bool:
+    """Tell whether workers can write to a private array, a whole cell at a time."""
+    split = array.ndim - core_ndim
+    contiguous = _is_contiguous(array.shape[split:], array.strides[split:], array.itemsize)
+    return contiguous and private_in_reach()
 
 
 def _stored(dtype: Any, results: list[np.dtype[Any]]) -> list[np.dtype[Any]]:

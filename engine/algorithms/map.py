@@ -18,6 +18,7 @@ from engine.algorithms.operands import (
 )
 from engine.algorithms.typed_kernel import typed_kernel
 from engine.memory.arrays import address_of, is_shared_array
+from engine.memory.ledger import count_copy
 from engine.memory.refs import private_in_reach
 from engine.pool.functions import compilable, name_of
 from engine.pool.native import run_native, run_small_dense
@@ -180,6 +181,7 @@ def _map_elements(
     if out is not None:
         for target, array in zip(targets, outputs, strict=True):
             if target is not array:
+                count_copy("results for an out= that workers cannot write to", array.nbytes)
                 np.copyto(array, target)
     return outputs if typed.is_tuple else outputs[0]
 

@@ -15,6 +15,7 @@ import numpy as np
 from engine.algorithms.operands import as_arrays, check_castable, check_outputs, is_number
 from engine.errors import KernelTypeError
 from engine.memory.arrays import empty, is_shared_array
+from engine.memory.ledger import count_copy
 from engine.pool.chunks import choose_grid, run_chunks
 from engine.pool.context import claim_chunk, finish_chunk, in_worker
 from engine.pool.job import CALLER, note_of
@@ -236,4 +237,5 @@ def _run(
     )
     for target, array in zip(targets, outputs, strict=True):
         if target is not array:
+            count_copy("results for an out= that workers cannot write to", array.nbytes)
             np.copyto(array, target)

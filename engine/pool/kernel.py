@@ -237,7 +237,7 @@ def _stored_dtype(
     else:
         try:
             dtype = numpy_support.as_dtype(returned)
-        except NotImplementedError:
+        except (NotImplementedError, NumbaError):
             reason = f"it returns {returned}, which is not a number"
             hint = HINT_CHUNKS
         else:

@@ -138,6 +138,7 @@ class Collector:
     def place(self, chunk: int, nbytes: int, meta: bytes) -> int:
         """Make room for one chunk's result; return its offset in the segment."""
         owner = arena_module.arena()
+        count_copy("chunk results", nbytes)
         kind, detail = pickle.loads(meta)  # noqa: S301 - from a worker that we started
         if kind != "array":
             lease = owner.lease(nbytes)
