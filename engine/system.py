@@ -219,10 +219,12 @@ def mapped_file(address: int, nbytes: int) -> FileMapping | None:
 
 
 def open_process(pid: int) -> int:
-    """Get a descriptor that stands for a process; -1 if it is gone already."""
+    """Get a descriptor that stands for a process; -1 if it is gone or cannot be had."""
     try:
         return os.pidfd_open(pid)
-    except ProcessLookupError:
+    except OSError:
+        # Gone already, or a system (old kernels, some sandboxes) that has no such
+        # descriptors: then the order of the kernel's own signals has to do.
         return -1
 
 

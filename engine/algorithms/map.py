@@ -16,16 +16,17 @@ from engine.algorithms.operands import (
     elementwise_operand,
     make_output,
 )
+from engine.algorithms.small_map import map_small
 from engine.algorithms.typed_kernel import typed_kernel
-from engine.memory.arrays import address_of, is_shared_array
+from engine.memory.arrays import is_shared_array
 from engine.memory.ledger import count_copy
 from engine.memory.refs import private_in_reach
 from engine.pool.functions import compilable, name_of
-from engine.pool.native import run_native, run_small_dense
+from engine.pool.native import run_native
 from engine.pool.program import merge_axes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from numpy.typing import DTypeLike
 
@@ -106,6 +107,11 @@ def parallel_map(
     if not arrays:
         message = "parallel_map needs at least one array to map over"
         raise TypeError(message)
+    plain = out is None and dtype is None and grain is None and timeout is None and not progress
+    if plain and (pool is None or pool.takes_small_calls):
+        result = map_small(func, arrays)
+        if result is not None:
+            return result
     return run_call(
         lambda options: _map(func, arrays, out, dtype, options),
         pool=pool,
@@ -164,10 +170,6 @@ def _map_elements(
         typed = typed_kernel(function, dtypes, wanted)
         targets = _apart_from(outputs, inputs)
     kernel = typed.kernel
-    if _are_dense(shape, inputs) and targets is outputs and _are_dense(shape, outputs):
-        addresses = [address_of(one) for one in (*inputs, *outputs)]
-        if run_small_dense(kernel, addresses, inputs[0].size, options):
-            return outputs if typed.is_tuple else outputs[0]
     operands = [
         elementwise_operand(array, cell, shape)
         for array, cell in zip(inputs, kernel.inputs, strict=True)
@@ -184,11 +186,6 @@ def _map_elements(
                 count_copy("results for an out= that workers cannot write to", array.nbytes)
                 np.copyto(array, target)
     return outputs if typed.is_tuple else outputs[0]
-
-
-def _are_dense(shape: tuple[int, ...], arrays: Sequence[np.ndarray[Any, Any]]) -> bool:
-    """Tell whether arrays have one shape and lie in memory without gaps, in C order."""
-    return all(one.shape == shape and one.flags.c_contiguous for one in arrays)
 
 
 def _apart_from(

@@ -160,7 +160,8 @@ class Arena:
         """
         block_bytes = size_class(nbytes)
         with self._lock:
-            self._collect()
+            if self._returned:
+                self._collect()
             stack = self._cached.get(block_bytes)
             if stack:
                 offset = stack.pop()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import operator
+import platform
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from engine.memory import arena as arena_module
 from engine.memory.ledger import count_copy
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike, DTypeLike
 
@@ -147,7 +149,30 @@ def is_shared_array(array: np.ndarray[Any, Any]) -> bool:
     return arena_module.arena().offset_of(address_of(array)) is not None
 
 
-def address_of(array: np.ndarray[Any, Any]) -> int:
-    """Address of an array's first element."""
+def _interface_address(array: np.ndarray[Any, Any]) -> int:
     address: int = array.__array_interface__["data"][0]
     return address
+
+
+# The data pointer is the first field behind the object header, by NumPy's public ABI
+# (struct tagPyArrayObject_fields in numpy/ndarraytypes.h).  Reading it there takes a
+# tenth of the 1.5 us that building the interface dictionary takes, and a small call
+# needs three addresses.
+_DATA_OFFSET = object.__basicsize__
+
+
+def _field_address(array: np.ndarray[Any, Any]) -> int:
+    return ctypes.c_size_t.from_address(id(array) + _DATA_OFFSET).value
+
+
+def _choose_address_of() -> Callable[[np.ndarray[Any, Any]], int]:
+    """Take the quick way if it tells the truth on this interpreter."""
+    if platform.python_implementation() != "CPython":
+        return _interface_address
+    probe = np.empty(3)[1:]
+    quick = _field_address(probe) == _interface_address(probe)
+    return _field_address if quick else _interface_address
+
+
+# Address of an array's first element.
+address_of = _choose_address_of()

@@ -21,7 +21,14 @@ from numba.core.dispatcher import Dispatcher
 from numba.np.ufunc.dufunc import DUFunc
 from numba.np.ufunc.gufunc import GUFunc
 
-__all__ = ["CompilableFunction", "compilable", "dump_function", "load_function", "name_of"]
+__all__ = [
+    "CompilableFunction",
+    "compilable",
+    "dump_function",
+    "known_function",
+    "load_function",
+    "name_of",
+]
 
 _CORE_SYMBOLS = re.compile(r"\(([^)]*)\)")
 
@@ -109,14 +116,19 @@ def compilable(func: Any) -> CompilableFunction:
         It is not a function that could be compiled (a class, a bound method, a
         partial object, a builtin).
     """
-    try:
-        found = _known.get(func)
-    except TypeError:
-        found = None  # not hashable or not weakly referable: nothing to remember
+    found = known_function(func)
     if found is None:
         found = _bring(func)
         _known[func] = found
     return found
+
+
+def known_function(func: Any) -> CompilableFunction | None:
+    """Find what `compilable` made of a callable before."""
+    try:
+        return _known.get(func)
+    except TypeError:
+        return None
 
 
 def _bring(func: Any) -> CompilableFunction:

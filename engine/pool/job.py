@@ -169,6 +169,7 @@ class Job:
             finally:
                 with self._supervisor.lock:
                     del self._supervisor.jobs[self.serial]
+                    self._supervisor.lock.notify_all()
 
     def note_error(self, rank: int, chunk: int, data: bytes, text: bytes) -> None:
         """Take an exception of the user's function; the supervisor calls this."""

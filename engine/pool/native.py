@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from engine.pool import board, driver
 from engine.pool.cells import BIT
 from engine.pool.context import in_worker, load_word
@@ -21,11 +19,11 @@ if TYPE_CHECKING:
 
     from engine.pool.kernel import Kernel
 
-__all__ = ["CallOptions", "run_native", "run_small_dense"]
+__all__ = ["ALONE_NS", "CallOptions", "run_native"]
 
 # Work that one core does in this time is not worth sharing: publishing a job and
 # waking a parked worker takes about as long.
-_ALONE_NS = 100_000
+ALONE_NS = 100_000
 
 # How long the caller computes alone to learn what an unknown kernel costs.
 _PROBE_NS = 50_000
@@ -93,39 +91,6 @@ def run_native(
         options.on_progress(total)
 
 
-def run_small_dense(kernel: Kernel, addresses: list[int], count: int, options: CallOptions) -> bool:
-    """Run a kernel of scalars over dense arrays at once, if that is known to be quick.
-
-    The shortest way through the engine, for calls whose work is of the size of
-    their overhead.
-
-    Parameters
-    ----------
-    addresses : list of int
-        Of each cell's first element; elements follow each other without gaps.
-
-    Returns
-    -------
-    bool
-        Whether it was run.
-    """
-    known_ns = kernel.cost_ns * count
-    if not 0 < known_ns <= _ALONE_NS or options.grain is not None:
-        return False
-    pool = options.pool
-    if options.timeout_s is not None or pool is None or pool.isolate:
-        return False
-    words = np.array(addresses + kernel.dense_steps, np.int64)
-    begun = time.perf_counter_ns()
-    try:
-        driver.run_dense(kernel.address, words, count)
-    except Exception as error:
-        error.add_note(note_of(kernel.name, None, CALLER))
-        raise
-    kernel.learn_cost(time.perf_counter_ns() - begun, count)
-    return True
-
-
 def _start_alone(
     kernel: Kernel,
     shape: tuple[int, ...],
@@ -137,7 +102,7 @@ def _start_alone(
     if options.grain is not None and options.grain < total:
         return 0
     known_ns = kernel.cost_ns * total
-    if known_ns > _ALONE_NS:
+    if known_ns > ALONE_NS:
         return 0
     program = bind_here(kernel.address, shape, operands)
     # Only the loop itself is timed: what Python adds to a call is no part of the

@@ -120,6 +120,11 @@ class Pool:
         """How many workers take part beside the caller in running compiled kernels."""
         return self.processes if self.isolate else self.processes - 1
 
+    @property
+    def takes_small_calls(self) -> bool:
+        """Whether the caller may compute small calls by itself."""
+        return not (self.isolate or self._closed or self._pid != os.getpid())
+
     @contextlib.contextmanager
     def slot(self) -> Iterator[int]:
         """Hold one of the board's job slots; waits while all are taken."""
