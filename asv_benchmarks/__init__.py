@@ -1,0 +1,1 @@
+"""Benchmarks: suites for asv, the reach table of the README, and a soak test."""

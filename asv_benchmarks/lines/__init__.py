@@ -1,0 +1,30 @@
+"""The lines of the reach table: what the engine wants to be able to do, and whether it does.
+
+Each line is a function ``line(*, quick) -> list of Row``, in a module named after what it measures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from asv_benchmarks.lines.calls import line_call, line_chunks
+from asv_benchmarks.lines.compute import line_black_scholes, line_mandelbrot
+from asv_benchmarks.lines.fresh import line_first_result
+from asv_benchmarks.lines.memory import line_memory
+from asv_benchmarks.lines.row import Row
+from asv_benchmarks.lines.soaked import line_deaths
+from asv_benchmarks.lines.stream import line_stream
+
+__all__ = ["LINES", "Row"]
+
+LINES: dict[str, Callable[..., list[Row]]] = {
+    "black-scholes": line_black_scholes,
+    "mandelbrot": line_mandelbrot,
+    "stream": line_stream,
+    "call": line_call,
+    "first-result": line_first_result,
+    "deaths": line_deaths,
+    "chunks": line_chunks,
+    "memory": line_memory,
+}
+"""What measures each line, by its name; with ``quick=True`` in a second, for a try."""

@@ -1,0 +1,86 @@
+"""Work bound by the cores: against numba's own threads, which run the same kernels.
+
+Both sides write into arrays that exist, so that what is compared is the machine code and how evenly
+it is spread, not who pays for fresh pages; the line ``stream`` compares that.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+
+import engine
+from asv_benchmarks.lines.peers import use_threads
+from asv_benchmarks.lines.row import Row, compared, median_times_s
+from kernels import black_scholes, mandelbrot
+
+__all__ = ["line_black_scholes", "line_mandelbrot"]
+
+_SEED = 20_240_117
+
+
+@njit(parallel=True)
+def _prange_black_scholes(
+    spot: np.ndarray[Any, Any],
+    strike: np.ndarray[Any, Any],
+    years: np.ndarray[Any, Any],
+    call: np.ndarray[Any, Any],
+    put: np.ndarray[Any, Any],
+) -> None:
+    for i in prange(len(spot)):
+        call[i], put[i] = black_scholes(spot[i], strike[i], years[i])
+
+
+@njit(parallel=True)
+def _prange_mandelbrot(
+    re: np.ndarray[Any, Any], im: np.ndarray[Any, Any], out: np.ndarray[Any, Any]
+) -> None:
+    for row in prange(len(im)):
+        for column in range(len(re)):
+            out[row, column] = mandelbrot(re[column], im[row])
+
+
+def line_black_scholes(*, quick: bool) -> list[Row]:
+    """Price calls and puts: even work, some 50 ns an element."""
+    use_threads()
+    count = 20_000 if quick else 4_000_000
+    rng = np.random.default_rng(_SEED)
+    spot, strike, years = (
+        engine.share(rng.uniform(low, high, count))
+        for low, high in ((10.0, 50.0), (10.0, 50.0), (0.1, 2.0))
+    )
+    ours = engine.empty(count), engine.empty(count)
+    theirs = engine.zeros(count), engine.zeros(count)
+    medians_s = median_times_s(
+        {
+            "engine": lambda: engine.parallel_map(black_scholes, spot, strike, years, out=ours),
+            "prange": lambda: _prange_black_scholes(spot, strike, years, *theirs),
+        },
+        rounds=1 if quick else 15,
+    )
+    np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
+    return compared(f"Black-Scholes, call and put, {count:,} float64", medians_s, {"prange": 1.05})
+
+
+def line_mandelbrot(*, quick: bool) -> list[Row]:
+    """Draw the Mandelbrot set: work that differs a hundredfold from row to row."""
+    use_threads()
+    side = 100 if quick else 1200
+    re = engine.share(np.linspace(-2.0, 0.6, side))
+    im = engine.share(np.linspace(-1.3, 1.3, side))
+    ours = engine.empty((side, side), np.int64)
+    theirs = engine.zeros((side, side), np.int64)
+    column, row = re[np.newaxis, :], im[:, np.newaxis]
+    medians_s = median_times_s(
+        {
+            "engine": lambda: engine.parallel_map(mandelbrot, column, row, out=ours),
+            "prange": lambda: _prange_mandelbrot(re, im, theirs),
+        },
+        rounds=1 if quick else 15,
+    )
+    np.testing.assert_array_equal(ours, theirs)
+    return compared(
+        f"Mandelbrot, {side} x {side}, from a row and a column", medians_s, {"prange": 1.0}
+    )

@@ -1,0 +1,27 @@
+"""The peers: other libraries, given the same number of threads as the engine has processes."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numba
+
+import engine
+
+__all__ = ["numexpr_or_none", "use_threads"]
+
+
+def use_threads() -> None:
+    """Give numba's threads the whole budget of cores, as the default pool has it."""
+    numba.set_num_threads(min(engine.cpu_count(), numba.config.NUMBA_NUM_THREADS))
+
+
+def numexpr_or_none() -> Any:
+    """Return numexpr with the whole budget of cores, or None where it is not installed."""
+    try:
+        numexpr = importlib.import_module("numexpr")
+    except ImportError:
+        return None
+    numexpr.set_num_threads(engine.cpu_count())
+    return numexpr

@@ -1,0 +1,110 @@
+"""Measure every line of the reach table.
+
+    python -m asv_benchmarks.reach                  all lines, as a Markdown table
+    python -m asv_benchmarks.reach --only stream    one of them
+    python -m asv_benchmarks.reach --write-readme   all lines, into README.md
+
+Peers run in the same process and in turns with the engine; every number is a median.  Each line
+waits for the machine to be idle, and the table says so if it never was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import engine
+from asv_benchmarks.lines import LINES, Row
+from asv_benchmarks.quiet import wait_for_quiet
+
+__all__ = ["machine", "main", "table", "with_table"]
+
+_README = Path(__file__).resolve().parent.parent / "README.md"
+_BEGIN = "<!-- table -->"
+_END = "<!-- /table -->"
+_QUIET_WAIT_S_MAX = 120.0
+_HEAD = ("work", "engine", "peer", "ratio", "wanted", "reached")
+
+
+def table(rows: Iterable[Row]) -> str:
+    """Lay rows out as a Markdown table."""
+    lines = [_HEAD, ("---",) * len(_HEAD), *(row.cells() for row in rows)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def machine() -> str:
+    """Name what the numbers were measured on, in one sentence."""
+    names = ("numba", "numpy", "pyarrow", "numexpr")
+    versions = ", ".join(f"{name} {_version(name)}" for name in names)
+    memory_gb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+    return (
+        f"Measured on {datetime.now(UTC):%Y-%m-%d} by `python -m asv_benchmarks.reach` on "
+        f"{_cpu_model()}, {engine.cpu_count()} cores, {memory_gb:.0f} GB, Linux "
+        f"{platform.release().split('-')[0]}; Python {platform.python_version()}, {versions}."
+    )
+
+
+def with_table(text: str, content: str) -> str:
+    """Return a text with what stands between the table's markers replaced.
+
+    Raises
+    ------
+    ValueError
+        The text does not have both markers.
+    """
+    before, begin, rest = text.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        message = f"the text has no {_BEGIN} ... {_END}"
+        raise ValueError(message)
+    return f"{before}{begin}\n{content}\n{end}{after}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the lines asked for; return 1 if one of them was not reached."""
+    parser = argparse.ArgumentParser(prog="python -m asv_benchmarks.reach")
+    parser.add_argument("--only", choices=LINES, metavar="NAME", help=", ".join(LINES))
+    parser.add_argument("--quick", action="store_true", help="small sizes: tries, not measures")
+    parser.add_argument("--write-readme", action="store_true", help="put the table into README.md")
+    options = parser.parse_args(arguments)
+    if options.write_readme and (options.only or options.quick):
+        parser.error("the README shows all lines, in full size")
+    rows: list[Row] = []
+    disturbed: list[str] = []
+    for name in [options.only] if options.only else LINES:
+        sys.stderr.write(f"{name} ...\n")
+        if not options.quick and not wait_for_quiet(_QUIET_WAIT_S_MAX):
+            disturbed.append(name)
+        rows += LINES[name](quick=options.quick)
+    content = f"{table(rows)}\n\n{machine()}"
+    if disturbed:
+        content += f" Others were using the machine during {', '.join(disturbed)}."
+    sys.stdout.write(content + "\n")
+    if options.write_readme:
+        text = _README.read_text(encoding="utf-8")
+        _README.write_text(with_table(text, content), encoding="utf-8")
+    return int(any(row.reached is False for row in rows))
+
+
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

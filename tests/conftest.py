@@ -1,0 +1,79 @@
+"""What all tests share: pools, Hypothesis profiles, and a look at what each test leaves behind."""
+
+import gc
+import os
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from leaks import eventually, holdings, left_over
+
+import engine
+
+settings.register_profile("default", deadline=None, max_examples=25)
+settings.register_profile(
+    "ci", deadline=None, max_examples=40, derandomize=True, print_blob=True, database=None
+)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+_failed = pytest.StashKey[bool]()
+
+
+def start(pool):
+    """Start every worker of a pool now, so that no test is charged for it."""
+    engine.parallel_map_chunks(np.sqrt, np.ones(8), grain=1, pool=pool)
+    workers = pool.supervisor.workers
+    assert eventually(lambda: sum(one.ready for one in workers()) == pool.processes)
+    return pool
+
+
+@pytest.fixture(scope="session")
+def pool2():
+    """Two processes of which the caller is one, as by default."""
+    with engine.Pool(2) as pool:
+        yield start(pool)
+
+
+@pytest.fixture(scope="session")
+def isolated_pool():
+    """Two workers that do everything, so that nothing is computed in this process."""
+    with engine.Pool(2, isolate=True) as pool:
+        yield start(pool)
+
+
+@pytest.fixture(scope="session")
+def pools(pool2, isolated_pool):
+    """Pools of one, two and three workers, and one in which the caller takes part."""
+    with engine.Pool(1, isolate=True) as one, engine.Pool(3, isolate=True) as three:
+        yield start(one), isolated_pool, start(three), pool2
+
+
+@pytest.fixture(scope="session")
+def _settled():
+    """Make what lives as long as the process, and exempt it from garbage collection."""
+    engine.parallel_map_chunks(np.sqrt, np.ones(8), grain=1)
+    from engine.pool.pool import current_pool
+
+    start(current_pool())
+    gc.collect()
+    # numba's compiler alone has half a million objects, which no test is going to free.
+    gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Note which tests failed: their tracebacks keep what they held."""
+    report = yield
+    if call.when == "call":
+        item.stash[_failed] = report.failed
+    return report
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_over(request, _settled):
+    """Fail a test that leaves processes, descriptors, mappings, blocks or names behind."""
+    before = holdings()
+    yield
+    if request.node.stash.get(_failed, False):
+        return
+    assert not left_over(before), "left over, as (before, now)"

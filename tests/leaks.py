@@ -1,0 +1,79 @@
+"""What a test may leave behind: nothing.  The facts about this process that show it."""
+
+import gc
+import os
+import time
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import psutil
+
+import engine
+from engine.pool.kernel import Payload
+
+# Workers that were told to end, and blocks whose last view died on another thread, are gone in
+# milliseconds; a machine with other work on it may need longer.
+DEADLINE_S = 10.0
+
+
+def eventually(predicate, deadline_s=DEADLINE_S):
+    """Wait until something is so; return the last answer, which is falsy if it never was."""
+    end = time.monotonic() + deadline_s
+    while not (answer := predicate()) and time.monotonic() < end:
+        time.sleep(0.002)
+    return answer
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What this process holds now.
+
+    Attributes
+    ----------
+    children : int
+        Processes below this one.
+    descriptors : int
+    mappings : int
+        Of the engine's segments.
+    blocks : int
+        Live blocks of the arena, but those of code that a cache keeps for the workers: kernels
+        for as long as their functions live, and the last few dozen functions of chunks.
+    names : int
+        In ``/dev/shm``; the engine's segments have none.
+    """
+
+    children: int
+    descriptors: int
+    mappings: int
+    blocks: int
+    names: int
+
+
+def holdings():
+    """Count what this process holds."""
+    gc.collect()
+    payloads = sum(type(one) is Payload for one in gc.get_objects())
+    memory = engine.statistics().memory
+    return Holdings(
+        children=len(psutil.Process().children(recursive=True)),
+        descriptors=len(os.listdir("/proc/self/fd")),  # noqa: PTH208 - a Path object costs more
+        mappings=Path("/proc/self/maps").read_text(errors="replace").count("numcrew"),
+        blocks=memory.live_blocks - payloads,
+        names=sum("numcrew" in one.name for one in Path("/dev/shm").iterdir()),
+    )
+
+
+def left_over(before):
+    """Say what is held beyond what was held before, as soon as it is nothing or time is up."""
+    found = {}
+
+    def is_clean():
+        now = holdings()
+        found.clear()
+        for one in fields(Holdings):
+            if getattr(now, one.name) > getattr(before, one.name):
+                found[one.name] = (getattr(before, one.name), getattr(now, one.name))
+        return not found
+
+    eventually(is_clean)
+    return found
