@@ -41,14 +41,17 @@ class _ColumnRef:
     length: int
     offset: int
     null_count: int
-    buffers: tuple[tuple[BytesRef, int] | None, ...]
+    buffers: tuple[tuple[BytesRef | None, int] | None, ...]
 
     def open(self, mapped: Mapped) -> pa.Array:
-        buffers = [
-            None if one is None else pa.foreign_buffer(mapped.address(one[0]), one[1], base=mapped)
-            for one in self.buffers
-        ]
+        buffers = [None if one is None else _view_buffer(mapped, *one) for one in self.buffers]
         return pa.Array.from_buffers(self.kind, self.length, buffers, self.null_count, self.offset)
+
+
+def _view_buffer(mapped: Mapped, ref: BytesRef | None, nbytes: int) -> pa.Buffer:
+    if ref is None:
+        return pa.py_buffer(b"")
+    return pa.foreign_buffer(mapped.address(ref), nbytes, base=mapped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,11 +175,11 @@ def _refer(batch: pa.RecordBatch) -> tuple[_ColumnRef, ...] | None:
         kind = column.type
         if kind.num_fields or pa.types.is_dictionary(kind) or isinstance(kind, pa.ExtensionType):
             return None
-        buffers: list[tuple[BytesRef, int] | None] = []
+        buffers: list[tuple[BytesRef | None, int] | None] = []
         shared = is_shared_arrow(column)
         for buffer in column.buffers():
             if buffer is None or not buffer.size:
-                buffers.append(None)
+                buffers.append(None if buffer is None else (None, 0))
                 continue
             low = buffer.address
             ref = refer_bytes(low, low, low + buffer.size, mapped=not shared)

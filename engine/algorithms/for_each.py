@@ -12,6 +12,7 @@ from engine.algorithms.core_map import core_operand
 from engine.algorithms.kernel_errors import kernel_errors
 from engine.algorithms.operands import as_arrays
 from engine.memory.arrays import is_shared_array, share_array
+from engine.memory.ledger import count_copy
 from engine.memory.refs import refer
 from engine.pool.cells import index_cell
 from engine.pool.context import in_worker
@@ -125,6 +126,10 @@ def _whole(array: np.ndarray[Any, Any]) -> Operand:
     """Make the operand of an array that every call sees as a whole."""
     shared = is_shared_array(array)
     writable = array.flags.writeable and (shared or in_worker())
+    if not shared and not array.flags.c_contiguous:
+        # So that the copy for the workers, made when there is need, is laid out alike.
+        count_copy("core layout", array.nbytes)
+        array = np.ascontiguousarray(array)
     operand = core_operand(array, array.ndim, (1,), scalar=True, writable=writable)
     if array.ndim and not shared:
         copies: list[np.ndarray[Any, Any]] = []

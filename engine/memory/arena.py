@@ -167,7 +167,7 @@ class Arena:
                 offset = stack.pop()
                 self._cached_bytes -= block_bytes
             else:
-                offset = self._carve(block_bytes)
+                offset = self._carve(block_bytes, nbytes)
             self._live_bytes += block_bytes
             self._live_blocks += 1
         return Lease(offset, block_bytes, self.base + offset, self._returned.append)
@@ -195,7 +195,7 @@ class Arena:
             self._consolidate()
             self._punch()
 
-    def _carve(self, block_bytes: int) -> int:
+    def _carve(self, block_bytes: int, asked_bytes: int) -> int:
         """Find room for a block that no stack holds: warm pages first, then new ones."""
         # Small blocks are cut from a common supply, so that they fill whole pages.
         supply = max(block_bytes, _LARGE_BYTES)
@@ -204,14 +204,14 @@ class Arena:
             self._consolidate()
             offset = self._warm.take(supply)
         if offset is None:
-            offset = self._grow(supply)
+            offset = self._grow(supply, asked_bytes)
         if block_bytes < supply:
             stack = self._cached.setdefault(block_bytes, [])
             stack.extend(range(offset + supply - block_bytes, offset, -block_bytes))
             self._cached_bytes += supply - block_bytes
         return offset
 
-    def _grow(self, nbytes: int) -> int:
+    def _grow(self, nbytes: int, asked_bytes: int) -> int:
         """Take pages from the system; on its refusal give back idle ones and try again."""
         for attempt in range(2):
             taken = max(nbytes, _GROW_BYTES)
@@ -233,7 +233,7 @@ class Arena:
                 self._punch()
         available = min(self._bare.largest_bytes, system.available_memory_bytes())
         raise SharedMemoryFull(
-            asked_bytes=nbytes, in_use_bytes=self._live_bytes, free_bytes=available
+            asked_bytes=asked_bytes, in_use_bytes=self._live_bytes, free_bytes=available
         )
 
     def _collect(self) -> None:

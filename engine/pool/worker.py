@@ -38,6 +38,9 @@ __all__ = ["main"]
 _MESSAGE_BYTES_MAX = 1 << 17
 _PAYLOADS_KEPT = 256
 
+# How often a worker looks whether a job that failed in it is over.
+_STAY_OUT_NS = 1_000_000
+
 # An exception and its traceback travel in one message.
 _ERROR_BYTES_MAX = _MESSAGE_BYTES_MAX // 4
 
@@ -122,6 +125,7 @@ class Worker:
         view = self._board.view(slot, words.SLOT_WORDS)
         serial = int(self._board.view(self._me, words.WORKER_WORDS)[words.JOB])
         key = int(view[words.KEY])
+        failed = False
         try:
             # Announced, so these bytes stay where they are until this worker leaves.
             spec = pickle.loads(self._bytes(view[words.SPEC], view[words.SPEC_BYTES]))  # noqa: S301
@@ -145,10 +149,24 @@ class Worker:
                 self._send(("ready", False))
             running = int(self._board.view(self._me, words.WORKER_WORDS)[words.CHUNK])
             self._send(("error", serial, running - 1, _portable(error)))
+            failed = True
         # Here, and not in a finally clause: SystemExit ends this process in the
         # middle of the job, which must then look to the pool as any other death.
         self._set_running(0)
         withdraw(slot, self._me)
+        if failed:
+            self._stay_out(slot, serial)
+
+    def _stay_out(self, slot: int, serial: int) -> None:
+        """Wait until a job that failed here is closed, so as not to fail in it again."""
+        bell = self._me + words.WORD * words.BELL
+        while load_word(slot + words.WORD * words.SERIAL) == serial:
+            if (
+                load_word(slot + words.WORD * words.NEXT)
+                >= self._board.view(slot, words.SLOT_WORDS)[words.COUNT]
+            ):
+                return
+            atomics.await_ring(bell, load_word(bell), 0, _STAY_OUT_NS)
 
     def _run_native(self, task: NativeTask, slot: int, inner_address: int) -> None:
         program = bind_there(inner_address, task.program, self._mapped)

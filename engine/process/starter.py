@@ -15,6 +15,7 @@ start-up process ends, the kernel ends the workers.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import socket
@@ -25,6 +26,9 @@ from typing import Any
 __all__ = ["Starter", "StarterGoneError"]
 
 _MESSAGE_BYTES_MAX = 1 << 16
+
+# How long the start-up process may take to end its workers and itself.
+_CLOSE_S = 2.0
 
 # One thread each, set before any library is loaded: a pool of P workers with
 # P threads each would run P * P threads on P cores.
@@ -87,6 +91,7 @@ class Starter:
         finally:
             theirs.close()
         self.pid = self._process.pid
+        self._has_children = False
 
     def spawn(self, serial: int, config: dict[str, Any], sock: socket.socket) -> None:
         """Ask for a worker; answered by ``("spawned", serial, pid)``."""
@@ -106,12 +111,19 @@ class Starter:
             data = self.control.recv(_MESSAGE_BYTES_MAX)
         except ConnectionError:
             return None
-        return pickle.loads(data) if data else None  # noqa: S301 - we started the sender
+        message = pickle.loads(data) if data else None  # noqa: S301 - we started the sender
+        self._has_children = self._has_children or message is not None
+        return message
 
     def close(self) -> None:
-        """End the start-up process and wait until it is gone; the kernel ends the workers."""
+        """End the start-up process and all workers, and wait until it is gone."""
         self.control.close()
-        # Not waiting for it to read end-of-file: it may still be importing.
+        if self._has_children:
+            # It ends and reaps them when it reads end-of-file; nobody else may be
+            # there to reap them, in a container for instance.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_CLOSE_S)
+        # Without children it may still be importing, which is not worth waiting for.
         self._process.kill()
         self._process.wait()
 
