@@ -86,9 +86,9 @@ LAYOUTS = {
     "misaligned": _misaligned,
     "read-only": _read_only,
     "shared": engine.share,
-    "shared, every second": lambda array: engine.share(np.repeat(array, 2, -1))[..., ::2]
-    if array.ndim
-    else engine.share(array),
+    "shared, every second": lambda array: (
+        engine.share(np.repeat(array, 2, -1))[..., ::2] if array.ndim else engine.share(array)
+    ),
     "other byte order": lambda array: np.asarray(array, array.dtype.newbyteorder()),
 }
 

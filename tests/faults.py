@@ -15,20 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 from leaks import DEADLINE_S, eventually
 from numba import njit
 
 import engine
 from engine.pool import board as words
-from engine.pool import worker
 
 __all__ = [
     "DEATHS",
-    "AtStep",
     "Fault",
-    "MidChunk",
-    "Packing",
-    "Unpickling",
+    "are_gone",
     "assert_nothing_left",
     "assert_still_works",
     "beside",
@@ -100,83 +97,6 @@ def twice(chunk):
     return np.sqrt(chunk) * 2.0 + 1.0
 
 
-@dataclass(frozen=True)
-class MidChunk:
-    """Strikes in the user's function."""
-
-    fault: Fault
-
-    def __call__(self, chunk):
-        self.fault.strike()
-        return twice(chunk)
-
-
-@dataclass(frozen=True)
-class Packing:
-    """Strikes while the worker turns the result into bytes."""
-
-    fault: Fault
-
-    def __call__(self, chunk):
-        return _Result(self.fault, twice(chunk))
-
-
-@dataclass(frozen=True)
-class _Result:
-    fault: Fault
-    values: np.ndarray
-
-    def __array__(self, dtype=None, copy=None):
-        self.fault.strike()
-        return self.values
-
-
-@dataclass(frozen=True)
-class Unpickling:
-    """Strikes while the worker loads the function."""
-
-    fault: Fault
-
-    def __reduce__(self):
-        return _unpickle, (self.fault,)
-
-    def __call__(self, chunk):
-        return twice(chunk)
-
-
-def _unpickle(fault):
-    fault.strike()
-    return twice
-
-
-@dataclass(frozen=True)
-class AtStep:
-    """Strikes before or after a step of the protocol between worker and pool.
-
-    The first chunk that a worker runs puts the fault into the worker's own copy of the module.
-    """
-
-    fault: Fault
-    step: str
-    moment: str
-
-    def __call__(self, chunk):
-        step = getattr(worker, self.step)
-        if not hasattr(step, "has_fault"):
-
-            def faulty(*arguments):
-                if self.moment == "before":
-                    self.fault.strike()
-                answer = step(*arguments)
-                if self.moment == "after":
-                    self.fault.strike()
-                return answer
-
-            faulty.has_fault = True
-            setattr(worker, self.step, faulty)
-        return twice(chunk)
-
-
 @njit(cache=True)
 def slow_twice(x, rounds):
     """Compute 2 x + 1 after so many rounds of work that cannot be left out."""
@@ -196,6 +116,18 @@ def chunk_word(pool, rank):
 def pids(pool):
     """Process numbers of a pool's workers."""
     return [one.pid for one in pool.supervisor.workers() if one.pid]
+
+
+def are_gone(processes):
+    """Tell whether processes have ended; whoever is their parent may still have to ask how."""
+
+    def is_gone(one):
+        try:
+            return not one.is_running() or one.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
+
+    return all(is_gone(one) for one in processes)
 
 
 def kill_inside(pool, number=signal.SIGKILL):

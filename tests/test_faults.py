@@ -6,13 +6,10 @@ import signal
 import numpy as np
 import pyarrow as pa
 import pytest
+from fault_places import PLACES, AtStep, Unpickling
 from faults import (
     DEATHS,
-    AtStep,
     Fault,
-    MidChunk,
-    Packing,
-    Unpickling,
     assert_still_works,
     beside,
     eventually,
@@ -29,7 +26,6 @@ from engine.pool.job import Job
 
 pytestmark = pytest.mark.timeout(40)
 
-PLACES = {"in the function": MidChunk, "packing": Packing, "unpickling": Unpickling}
 STEPS = [
     ("announce", "after"),
     ("claim_chunk", "before"),

@@ -23,14 +23,14 @@ class Greeter:
         return x
 
 
-class TooBig(Exception):
+class TooBigError(Exception):
     """An error of the user's own."""
 
 
 @njit
 def picky(x):
     if x > 7.0:
-        raise TooBig("more than", 7)
+        raise TooBigError("more than", 7)
     return x
 
 
@@ -62,7 +62,7 @@ def test_callables_that_cannot_be_compiled(pool2, func):
         (lambda x: open(x), X, "open", "parallel_map_chunks"),  # noqa: PLW0108, PTH123, SIM115
         (nothing, X, "returns None", "nan"),
         (lambda x: None if x > 3 else x, X, "None", "nan"),
-        (lambda x: "text", X, "not a number", "parallel_map_chunks"),  # noqa: ARG005
+        (lambda x: "text", X, "not a number", "parallel_map_chunks"),
         (lambda x, y: x + y, X, "missing", "convert"),
         (lambda x: x, X.astype(np.longdouble), "longdouble|float128", "convert"),
         (lambda x: x, np.array(["a"]), "<U1", "parallel_map_chunks"),
@@ -146,17 +146,19 @@ def test_shapes_that_do_not_broadcast(pool2):
 def test_errors_of_kernels_arrive_as_they_were_raised(pools):
     """Type and arguments; a note names kernel, chunk and who ran it."""
     for pool in pools:
-        with pytest.raises(TooBig) as caught:
+        with pytest.raises(TooBigError) as caught:
             parallel_map(picky, X, grain=1, pool=pool)
         assert caught.value.args == ("more than", 7)
         (note,) = caught.value.__notes__
-        assert note.startswith(("in kernel picky, chunk [8, 9), ", "in kernel picky, chunk [9, 10), "))
+        assert note.startswith(
+            ("in kernel picky, chunk [8, 9), ", "in kernel picky, chunk [9, 10), ")
+        )
         assert "worker" in note or "the calling process" in note
 
 
 def test_errors_of_small_calls_have_a_note_too():
     """Where the caller computes alone."""
-    with pytest.raises(TooBig) as caught:
+    with pytest.raises(TooBigError) as caught:
         parallel_map(picky, X)
     assert any("in kernel picky" in note for note in caught.value.__notes__)
 
@@ -166,7 +168,7 @@ def test_the_pool_works_on_after_an_error(pools):
     for pool in pools:
         workers = [one.pid for one in pool.supervisor.workers()]
         for _ in range(3):
-            with pytest.raises(TooBig):
+            with pytest.raises(TooBigError):
                 parallel_map(picky, X, grain=1, pool=pool)
             assert parallel_map(picky, X[:7], grain=1, pool=pool).tolist() == X[:7].tolist()
         assert [one.pid for one in pool.supervisor.workers()] == workers

@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 from asv_benchmarks.lines.row import Row
+from asv_benchmarks.quiet import process_tree
 
 __all__ = ["line_memory"]
 
@@ -106,13 +107,9 @@ def _line_within(process: subprocess.Popen[str], wait_s: float) -> str:
 def _private_bytes(pid: int) -> int:
     """Sum the memory of a process and of all that it started, without shared segments."""
     total = 0
-    waiting = [pid]
-    while waiting:
-        one = waiting.pop()
+    for one in process_tree(pid):
         with contextlib.suppress(OSError):
             total += _own_bytes(Path(f"/proc/{one}/smaps_rollup").read_text(encoding="ascii"))
-            for children in Path(f"/proc/{one}/task").glob("*/children"):
-                waiting += [int(child) for child in children.read_text(encoding="ascii").split()]
     return total
 
 

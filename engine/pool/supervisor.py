@@ -26,7 +26,7 @@ import socket
 import threading
 import weakref
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,6 +67,7 @@ class WorkerRecord:
     pid: int = 0
     process_fd: int = -1
     ready: bool = False
+    counted: Counter[str] = field(default_factory=Counter)
 
 
 _alive: weakref.WeakSet[Supervisor] = weakref.WeakSet()
@@ -100,7 +101,7 @@ class Supervisor:
         self._wanted = 0
         self._failed_starts = 0
         self._last_failure = ""
-        self._counters: dict[int, Counter[str]] = {}
+        self._past: Counter[str] = Counter()
         self._serials = itertools.count(1)
         self._selector = selectors.DefaultSelector()
         self._wake_reader, self._wake_writer = os.pipe()
@@ -114,8 +115,8 @@ class Supervisor:
         if ranks <= self._wanted:
             return
         with self.lock:
-            if self._closing:
-                raise _closed()
+            if self._closing or self.failure is not None:
+                raise self.failure or _closed()
             self._wanted = max(self._wanted, ranks)
             self._spawn_missing()
             if self._thread is None:
@@ -147,7 +148,7 @@ class Supervisor:
     def counters(self) -> Counter[str]:
         """Sum of what all workers, also past ones, compiled and loaded."""
         with self.lock:
-            return sum(self._counters.values(), Counter())
+            return sum((one.counted for one in self._workers.values()), self._past)
 
     def close(self, *, graceful: bool) -> None:
         """End all workers, after their current job if `graceful`, and the thread."""
@@ -308,7 +309,7 @@ class Supervisor:
                 self._selector.unregister(record.sock)
             return False
         message, counted = pickle.loads(data)  # noqa: S301 - from a process that we started
-        self._counters[record.serial] = Counter(counted)
+        record.counted = Counter(counted)
         verb, *rest = message
         if verb == "ready":
             record.ready = True
@@ -344,6 +345,7 @@ class Supervisor:
         if record.process_fd >= 0:
             os.close(record.process_fd)
         del self._workers[record.rank]
+        self._past += record.counted
         if not record.ready:
             self._failed_starts += 1
             self._last_failure = self._last_failure or how

@@ -1,0 +1,232 @@
+"""Ctrl-C, time limits, a caller that is killed: calls end soon, no process outlives them."""
+
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+from faults import (
+    assert_still_works,
+    beside,
+    chunk_word,
+    eventually,
+    kill_inside,
+    slow_twice,
+    twice,
+)
+from numba import njit
+from scripts import Program, run
+
+import engine
+from engine.pool import board as words
+
+pytestmark = pytest.mark.timeout(60)
+
+X = np.arange(400.0)
+
+# Each starts a call that goes on for ever, and says so from inside of it.
+SCRIPTS = {
+    "compiled": """
+import numpy as np, threading, engine
+from numba import njit
+from faults import chunk_word, eventually
+
+@njit
+def forever(x):
+    state = x
+    for _ in range(300_000_000):
+        state = state * 0.5 + 1.0
+    return state
+
+pool = engine.Pool(2, isolate={isolate})
+
+def tell():
+    assert eventually(lambda: chunk_word(pool, 0))
+    print("inside", flush=True)
+
+threading.Thread(target=tell).start()
+engine.parallel_map(forever, np.arange(100000.0), grain=1, pool=pool)
+""",
+    "function": """
+import engine, os, select, numpy as np
+
+def forever(chunk):
+    os.write(1, b"inside\\n")
+    select.select([], [], [])
+
+engine.parallel_map_chunks(forever, np.arange(100.0))
+""",
+}
+
+
+@pytest.fixture(scope="module")
+def crew():
+    """Two workers that do everything."""
+    with engine.Pool(2, isolate=True) as pool:
+        assert_still_works(pool)
+        yield pool
+
+
+@njit
+def endless(x):
+    """Never return."""
+    state = np.uint64(1)
+    while state != 0:
+        # An odd number times an odd number is odd: this never becomes zero.
+        state *= np.uint64(6364136223846793005)
+    return x
+
+
+def stuck(chunk):
+    """Never return, in Python."""
+    threading.Event().wait()
+    return chunk
+
+
+@pytest.mark.parametrize("isolate", [True, False])
+def test_timeout_ends_a_compiled_kernel_that_never_returns(isolate):
+    """Whoever computes, the call ends at its limit, and the pool works on with new workers."""
+    with engine.Pool(2, isolate=isolate) as pool:
+        assert_still_works(pool)
+        begun = time.monotonic()
+        with pytest.raises(engine.TimeoutError) as caught:
+            engine.parallel_map(endless, X, grain=10, pool=pool, timeout=0.3)
+        assert 0.3 <= time.monotonic() - begun < 3.0
+        assert caught.value.timeout_s == 0.3
+        assert "endless" in str(caught.value)
+        assert_still_works(pool)
+
+
+def test_timeout_ends_a_loop_and_a_function_that_never_return(crew):
+    """parallel_for and parallel_map_chunks keep their limits too."""
+    with pytest.raises(engine.TimeoutError):
+        engine.parallel_map_chunks(stuck, X, grain=10, pool=crew, timeout=0.2)
+    assert_still_works(crew)
+    with pytest.raises(TimeoutError):
+        engine.parallel_for(endless, 10, pool=crew, timeout=0.2)
+    assert_still_works(crew)
+
+
+def test_a_call_within_its_limit_is_not_touched(crew):
+    """A limit that does not pass changes no bit."""
+    for limit in (30.0, float("inf")):
+        result = engine.parallel_map(slow_twice, X, 2, grain=10, pool=crew, timeout=limit)
+        np.testing.assert_array_equal(result, X * 2.0 + 1.0)
+
+
+def test_a_limit_passes_while_no_worker_ever_starts():
+    """The limit counts from the call, not from the first worker."""
+    with engine.Pool(1, initializer=stuck, initargs=(1,)) as pool, pytest.raises(TimeoutError):
+        engine.parallel_map_chunks(twice, X, pool=pool, timeout=0.3)
+
+
+def test_a_timeout_leaves_other_calls_on_the_pool_alone():
+    """Another thread's call gets its right answer from the workers that are left and new ones."""
+    with engine.Pool(3, isolate=True) as pool:
+        assert_still_works(pool)
+        results = []
+
+        def other():
+            rounds = np.full(400, 1_000_000)
+            results.append(engine.parallel_map(slow_twice, X, rounds, grain=1, pool=pool))
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        with pytest.raises(engine.TimeoutError):
+            engine.parallel_map_chunks(stuck, X, grain=200, pool=pool, timeout=0.3)
+        thread.join()
+        np.testing.assert_array_equal(results[0], X * 2.0 + 1.0)
+        assert_still_works(pool)
+
+
+@pytest.mark.parametrize("kind", ["compiled", "isolated", "function"])
+def test_ctrl_c_ends_a_call_within_a_second(kind):
+    """The caller sees KeyboardInterrupt, one traceback is printed, and nothing goes on running."""
+    code = SCRIPTS["function" if kind == "function" else "compiled"]
+    code = code.replace("{isolate}", str(kind == "isolated"))
+    with Program("-c", code) as program:
+        program.says("inside")
+        begun = time.monotonic()
+        program.interrupt()
+        _, complained = program.ends()
+        # A second of this machine's time, and what a busy one adds.
+        assert time.monotonic() - begun < 3.0
+        assert program.is_gone()
+        assert program.process.returncode == -signal.SIGINT
+        assert complained.count("Traceback") == 1, complained
+        assert complained.rstrip().endswith("KeyboardInterrupt")
+
+
+def test_ctrl_c_twice_leaves_no_worker_in_the_call(crew):
+    """An impatient second Ctrl-C while workers are being ended hurts no later call."""
+    slot = crew.board.view(crew.board.slot(0), words.SLOT_WORDS * words.SLOT_COUNT)
+    serials = slot[words.SERIAL :: words.SLOT_WORDS]
+
+    def press_twice():
+        assert eventually(lambda: any(chunk_word(crew, rank) for rank in range(2)))
+        os.kill(os.getpid(), signal.SIGINT)
+        assert eventually(lambda: not serials.any())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    for function in (stuck, slowly):
+        with beside(press_twice), pytest.raises(KeyboardInterrupt):
+            engine.parallel_map_chunks(function, X, grain=10, pool=crew)
+        assert_still_works(crew)
+
+
+def slowly(chunk):
+    """Return after a while, as a worker might between two signals."""
+    slow_twice(1.0, 100_000_000)
+    return chunk
+
+
+@pytest.mark.parametrize("kind", ["compiled", "isolated", "function"])
+def test_a_killed_caller_takes_all_its_processes_along(kind):
+    """Workers and the start-up process are gone within a second of their caller's SIGKILL."""
+    code = SCRIPTS["function" if kind == "function" else "compiled"]
+    code = code.replace("{isolate}", str(kind == "isolated"))
+    with Program("-c", code) as program:
+        program.says("inside")
+        assert len(program.family()) >= 3
+        program.process.kill()
+        assert program.is_gone(), program.family()
+
+
+def test_a_killed_caller_whose_forked_child_lives_on():
+    """The child holds nothing that would keep the dead caller's workers alive."""
+    code = """
+import engine, os, select, numpy as np
+engine.parallel_map_chunks(np.sqrt, np.arange(100.0))
+if os.fork() == 0:
+    print("inside", flush=True)
+    select.select([], [], [])
+os.kill(os.getpid(), 9)
+"""
+    with Program("-c", code) as program:
+        program.says("inside")
+        assert eventually(lambda: len(program.family()) <= 1, 2.0), program.family()
+
+
+@pytest.mark.parametrize(
+    "ending", ["", "sys.exit()", "del pool", "pool.terminate()", "pool.close()"]
+)
+def test_a_program_that_ends_leaves_nothing(ending):
+    """Whether it closes its pools or not, and says nothing at its end."""
+    code = f"""
+import engine, sys, numpy as np
+pool = engine.Pool(2)
+x = np.arange(100000.0)
+print(engine.parallel_map_chunks(np.sqrt, x, pool=pool).sum() == np.sqrt(x).sum())
+print(engine.parallel_map_chunks(np.sqrt, x).sum() == np.sqrt(x).sum())
+{ending}
+"""
+    assert run("-c", code) == ("True\nTrue\n", "")
+
+
+def test_a_kill_from_outside_inside_a_call_with_a_limit(crew):
+    """A death and a limit in one call: the death is made good, the limit holds."""
+    with beside(lambda: kill_inside(crew)), pytest.raises(engine.TimeoutError):
+        engine.parallel_map_chunks(stuck, X, grain=10, pool=crew, timeout=1.0)
+    assert_still_works(crew)
