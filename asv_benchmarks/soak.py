@@ -27,7 +27,7 @@ import engine
 
 # So many times per second on average a worker is killed, and this share of all kills hits the
 # start-up process, which takes every worker along.
-KILLS_PER_S = 20.0
+KILLS_PER_S = 10.0
 START_UP_SHARE = 0.01
 
 

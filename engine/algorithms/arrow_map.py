@@ -27,6 +27,7 @@ from engine.pool.program import Operand
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from engine.memory.arena import Lease
     from engine.pool.native import CallOptions
 
 __all__ = ["map_arrow"]
@@ -140,18 +141,19 @@ class _Output:
     def operand(self, start: int, stop: int) -> Operand:
         """Make the operand that writes rows [start, stop)."""
         if self._cell.storage == BIT:
-            lease = arena_module.arena().lease(-(-(stop - start) // 8))
+            lease: Lease = arena_module.arena().lease(-(-(stop - start) // 8))
             bytes_at(lease.address, lease.nbytes).fill(0)
             self._bits.append((stop - start, lease))
             byte, address, step = lease.address, lease.address * 8, 1
         else:
-            step = self._cell.item_bytes
-            byte = address = self._lease.address + start * step
+            lease, step = self._lease, self._cell.item_bytes
+            byte = address = lease.address + start * step
         return Operand(
             self._cell,
             address,
             (step,),
-            refer=lambda: refer_bytes(byte, byte, byte, mapped=False),
+            # The lease in the default argument keeps the block as long as the operand.
+            refer=lambda held=lease: refer_bytes(byte, byte, byte, mapped=False),  # type: ignore[misc]
             is_output=True,
         )
 

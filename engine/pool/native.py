@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass
 from math import prod
@@ -11,7 +12,7 @@ from engine.pool import board, driver
 from engine.pool.cells import BIT
 from engine.pool.context import in_worker, load_word
 from engine.pool.job import ATTEMPTS_MAX, CALLER, Job, note_of
-from engine.pool.program import Operand, bind_here, specify
+from engine.pool.program import Operand, Program, bind_here, specify
 from engine.pool.tasks import NativeTask
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ _CHUNK_NS = 200_000
 
 # Chunks a participant should find at least, so that uneven ones balance.
 _CHUNKS_PER_PROCESS = 16
+
+# A kernel whose single index takes longer than this, or nobody knows how long, is
+# left to the workers, so that the caller can always be interrupted.
+_JOIN_NS_MAX = 20_000_000
 
 # The marks of finished chunks take a byte each.
 CHUNKS_MAX = 1 << 20
@@ -86,7 +91,8 @@ def run_native(
             error.add_note(note_of(kernel.name, None, CALLER))
             raise
     if first < total:
-        _share(kernel, shape, operands, (first, total), options, join=alone)
+        join = alone and 0 < kernel.cost_ns <= _JOIN_NS_MAX
+        _share(kernel, shape, operands, (first, total), options, join=join)
     if options.on_progress is not None:
         options.on_progress(total)
 
@@ -105,19 +111,48 @@ def _start_alone(
     if known_ns > ALONE_NS:
         return 0
     program = bind_here(kernel.address, shape, operands)
-    # Only the loop itself is timed: what Python adds to a call is no part of the
-    # cost of an index, and would make small calls look like large ones.
-    begun = time.perf_counter_ns()
+    # The operands keep the arrays alive that the program points to, also if the
+    # probe outlives an interrupted call.
+    program.keep = tuple(operands)
     if known_ns:
+        # Only the loop itself is timed: what Python adds to a call is no part of the
+        # cost of an index, and would make small calls look like large ones.
+        begun = time.perf_counter_ns()
         driver.run_range(program.words, program.scratch, 0, total)
         kernel.learn_cost(time.perf_counter_ns() - begun, total)
         return total
-    first = driver.probe(program.words, program.scratch, 0, total, _PROBE_NS)
-    kernel.learn_cost(time.perf_counter_ns() - begun, first)
+    first = _probe_apart(kernel, program, total)
     if first < total and any(one.is_output and one.cell.storage == BIT for one in operands):
         # Computing a few again is what keeps a byte of the result to one chunk.
         first -= first % _ALIGN
     return first
+
+
+def _probe_apart(kernel: Kernel, program: Program, total: int) -> int:
+    """Compute a little with an unknown kernel to learn what it costs; return how much.
+
+    On a thread of its own: compiled code cannot be interrupted, and nobody knows yet
+    whether one index takes a nanosecond or an hour.  Ctrl-C then reaches the waiting
+    caller at once, and the thread ends with the index it is at.
+    """
+    outcome: list[int | BaseException] = []
+
+    def probe() -> None:
+        begun = time.perf_counter_ns()
+        try:
+            first = driver.probe(program.words, program.scratch, 0, total, _PROBE_NS)
+        except BaseException as error:  # noqa: BLE001 - raised by the waiting thread
+            outcome.append(error)
+        else:
+            kernel.learn_cost(time.perf_counter_ns() - begun, first)
+            outcome.append(first)
+
+    thread = threading.Thread(target=probe, name="numcrew-probe", daemon=True)
+    thread.start()
+    thread.join()
+    if isinstance(outcome[0], BaseException):
+        raise outcome[0]
+    return outcome[0]
 
 
 def _chunk_length(kernel: Kernel, count: int, operands: list[Operand], options: CallOptions) -> int:
