@@ -1,4 +1,4 @@
-"""Ctrl-C, time limits, a caller that is killed: calls end soon, no process outlives them."""
+"""Ctrl-C, and callers that end or are ended: calls end soon, and no process outlives them."""
 
 import os
 import signal
@@ -12,11 +12,8 @@ from faults import (
     beside,
     chunk_word,
     eventually,
-    kill_inside,
     slow_twice,
-    twice,
 )
-from numba import njit
 from scripts import Program, run
 
 import engine
@@ -69,76 +66,10 @@ def crew():
         yield pool
 
 
-@njit
-def endless(x):
-    """Never return."""
-    state = np.uint64(1)
-    while state != 0:
-        # An odd number times an odd number is odd: this never becomes zero.
-        state *= np.uint64(6364136223846793005)
-    return x
-
-
 def stuck(chunk):
     """Never return, in Python."""
     threading.Event().wait()
     return chunk
-
-
-@pytest.mark.parametrize("isolate", [True, False])
-def test_timeout_ends_a_compiled_kernel_that_never_returns(isolate):
-    """Whoever computes, the call ends at its limit, and the pool works on with new workers."""
-    with engine.Pool(2, isolate=isolate) as pool:
-        assert_still_works(pool)
-        begun = time.monotonic()
-        with pytest.raises(engine.TimeoutError) as caught:
-            engine.parallel_map(endless, X, grain=10, pool=pool, timeout=0.3)
-        assert 0.3 <= time.monotonic() - begun < 3.0
-        assert caught.value.timeout_s == 0.3
-        assert "endless" in str(caught.value)
-        assert_still_works(pool)
-
-
-def test_timeout_ends_a_loop_and_a_function_that_never_return(crew):
-    """parallel_for and parallel_map_chunks keep their limits too."""
-    with pytest.raises(engine.TimeoutError):
-        engine.parallel_map_chunks(stuck, X, grain=10, pool=crew, timeout=0.2)
-    assert_still_works(crew)
-    with pytest.raises(TimeoutError):
-        engine.parallel_for(endless, 10, pool=crew, timeout=0.2)
-    assert_still_works(crew)
-
-
-def test_a_call_within_its_limit_is_not_touched(crew):
-    """A limit that does not pass changes no bit."""
-    for limit in (30.0, float("inf")):
-        result = engine.parallel_map(slow_twice, X, 2, grain=10, pool=crew, timeout=limit)
-        np.testing.assert_array_equal(result, X * 2.0 + 1.0)
-
-
-def test_a_limit_passes_while_no_worker_ever_starts():
-    """The limit counts from the call, not from the first worker."""
-    with engine.Pool(1, initializer=stuck, initargs=(1,)) as pool, pytest.raises(TimeoutError):
-        engine.parallel_map_chunks(twice, X, pool=pool, timeout=0.3)
-
-
-def test_a_timeout_leaves_other_calls_on_the_pool_alone():
-    """Another thread's call gets its right answer from the workers that are left and new ones."""
-    with engine.Pool(3, isolate=True) as pool:
-        assert_still_works(pool)
-        results = []
-
-        def other():
-            rounds = np.full(400, 1_000_000)
-            results.append(engine.parallel_map(slow_twice, X, rounds, grain=1, pool=pool))
-
-        thread = threading.Thread(target=other)
-        thread.start()
-        with pytest.raises(engine.TimeoutError):
-            engine.parallel_map_chunks(stuck, X, grain=200, pool=pool, timeout=0.3)
-        thread.join()
-        np.testing.assert_array_equal(results[0], X * 2.0 + 1.0)
-        assert_still_works(pool)
 
 
 @pytest.mark.parametrize("kind", ["compiled", "isolated", "function"])
@@ -156,6 +87,19 @@ def test_ctrl_c_ends_a_call_within_a_second(kind):
         assert program.is_gone()
         assert program.process.returncode == -signal.SIGINT
         assert complained.count("Traceback") == 1, complained
+        assert complained.rstrip().endswith("KeyboardInterrupt")
+
+
+@pytest.mark.parametrize("kind", ["isolated", "function"])
+def test_ctrl_c_while_workers_start(kind):
+    """The very first call can be ended too, before there is a worker to do anything."""
+    code = SCRIPTS["function" if kind == "function" else "compiled"]
+    with Program("-c", code.replace("{isolate}", "True")) as program:
+        assert eventually(lambda: len(program.family()) >= 2)
+        program.interrupt()
+        _, complained = program.ends()
+        assert program.is_gone()
+        assert complained.count("Traceback (") == 1, complained
         assert complained.rstrip().endswith("KeyboardInterrupt")
 
 
@@ -223,10 +167,3 @@ print(engine.parallel_map_chunks(np.sqrt, x).sum() == np.sqrt(x).sum())
 {ending}
 """
     assert run("-c", code) == ("True\nTrue\n", "")
-
-
-def test_a_kill_from_outside_inside_a_call_with_a_limit(crew):
-    """A death and a limit in one call: the death is made good, the limit holds."""
-    with beside(lambda: kill_inside(crew)), pytest.raises(engine.TimeoutError):
-        engine.parallel_map_chunks(stuck, X, grain=10, pool=crew, timeout=1.0)
-    assert_still_works(crew)

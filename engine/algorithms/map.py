@@ -11,6 +11,7 @@ from engine.algorithms.arguments import is_arrow, run_call
 from engine.algorithms.kernel_errors import kernel_errors
 from engine.algorithms.operands import (
     as_arrays,
+    check_agreement,
     check_castable,
     check_outputs,
     elementwise_operand,
@@ -23,6 +24,7 @@ from engine.memory.ledger import count_copy
 from engine.memory.refs import private_in_reach
 from engine.pool.functions import compilable, name_of
 from engine.pool.native import run_native
+from engine.pool.pool import Pool
 from engine.pool.program import merge_axes
 
 if TYPE_CHECKING:
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 
     from engine.pool.functions import CompilableFunction
     from engine.pool.native import CallOptions
-    from engine.pool.pool import Pool
 
 __all__ = ["parallel_map"]
 
@@ -108,7 +109,7 @@ def parallel_map(
         message = "parallel_map needs at least one array to map over"
         raise TypeError(message)
     plain = out is None and dtype is None and grain is None and timeout is None and not progress
-    if plain and (pool is None or pool.takes_small_calls):
+    if plain and (pool is None or (isinstance(pool, Pool) and pool.takes_small_calls)):
         result = map_small(func, arrays)
         if result is not None:
             return result
@@ -164,9 +165,8 @@ def _map_elements(
         wanted = tuple(one.dtype for one in outputs)
         if dtype is None:
             check_castable(function.name, typed.result_dtypes, wanted)
-        elif typed.result_dtypes != wanted:
-            message = f"dtype={dtype} and out= of dtype {wanted} contradict; leave one out"
-            raise ValueError(message)
+        else:
+            check_agreement(typed.result_dtypes, wanted)
         typed = typed_kernel(function, dtypes, wanted)
         targets = _apart_from(outputs, inputs)
     kernel = typed.kernel

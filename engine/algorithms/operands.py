@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "as_arrays",
+    "check_agreement",
     "check_castable",
     "check_outputs",
     "elementwise_operand",
@@ -141,6 +142,19 @@ def check_castable(
                 f"dtype={want} to convert"
             )
             raise TypeError(message)
+
+
+def check_agreement(asked: tuple[np.dtype[Any], ...], given: tuple[np.dtype[Any], ...]) -> None:
+    """Check that ``dtype=`` and ``out=`` say the same.
+
+    Raises
+    ------
+    ValueError
+    """
+    if asked != given:
+        names = [", ".join(str(one) for one in dtypes) for dtypes in (asked, given)]
+        message = f"dtype= says {names[0]}, but out= has {names[1]}; leave out one of them"
+        raise ValueError(message)
 
 
 def check_outputs(

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.algorithms.operands import as_arrays, check_castable, check_outputs, is_number
+from engine.algorithms.operands import (
+    as_arrays,
+    check_agreement,
+    check_castable,
+    check_outputs,
+    is_number,
+)
 from engine.errors import KernelTypeError
 from engine.memory.arrays import empty, is_shared_array
 from engine.memory.ledger import count_copy
@@ -105,8 +111,11 @@ def map_ufunc(
             check_outputs(one, 1, shape, is_tuple=False)[0]
             for one, shape in zip(given, shapes, strict=True)
         )
+        held = tuple(one.dtype for one in outputs)
         if dtype is None:
-            check_castable(func.__name__, dtypes, tuple(one.dtype for one in outputs))
+            check_castable(func.__name__, dtypes, held)
+        else:
+            check_agreement(tuple(np.dtype(one) for one in wanted), held)
     converts = any(one.dtype != kind for one, kind in zip(outputs, dtypes, strict=True))
     apply = _Apply(func, arguments, convert=converts)
     small = (
