@@ -24,7 +24,6 @@ from engine.memory.ledger import count_copy
 from engine.memory.refs import private_in_reach
 from engine.pool.functions import compilable, name_of
 from engine.pool.native import run_native
-from engine.pool.pool import Pool
 from engine.pool.program import merge_axes
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
     from engine.pool.functions import CompilableFunction
     from engine.pool.native import CallOptions
+    from engine.pool.pool import Pool
 
 __all__ = ["parallel_map"]
 
@@ -109,7 +109,7 @@ def parallel_map(
         message = "parallel_map needs at least one array to map over"
         raise TypeError(message)
     plain = out is None and dtype is None and grain is None and timeout is None and not progress
-    if plain and (pool is None or (isinstance(pool, Pool) and pool.takes_small_calls)):
+    if plain and (pool is None or getattr(pool, "takes_small_calls", False)):
         result = map_small(func, arrays)
         if result is not None:
             return result
