@@ -90,11 +90,9 @@ def test_ctrl_c_ends_a_call_within_a_second(kind):
         assert complained.rstrip().endswith("KeyboardInterrupt")
 
 
-@pytest.mark.parametrize("kind", ["isolated", "function"])
-def test_ctrl_c_while_workers_start(kind):
+def test_ctrl_c_while_workers_start():
     """The very first call can be ended too, before there is a worker to do anything."""
-    code = SCRIPTS["function" if kind == "function" else "compiled"]
-    with Program("-c", code.replace("{isolate}", "True")) as program:
+    with Program("-c", SCRIPTS["function"]) as program:
         assert eventually(lambda: len(program.family()) >= 2)
         program.interrupt()
         _, complained = program.ends()

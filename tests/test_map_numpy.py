@@ -2,6 +2,7 @@
 
 import gc
 import math
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -200,3 +201,12 @@ def test_functions_that_are_gone_leave_no_code(isolated_pool):
     for offset in range(5):
         parallel_map(lambda v: v + offset, np.arange(4.0), pool=isolated_pool, grain=1)  # noqa: B023
     assert live_blocks() <= before
+
+
+def test_modules_of_kernels_need_not_be_importable(isolated_pool):
+    """Workers get machine code; the module that it comes from is not run again in them."""
+    ghost = ModuleType("a_module_that_no_file_holds")
+    exec("def double(x):\n    return 2 * x + offset\n\noffset = 1", ghost.__dict__)
+    x = np.arange(5.0)
+    for func in (ghost.double, njit(ghost.double)):
+        assert same_bits(parallel_map(func, x, pool=isolated_pool, grain=2), 2 * x + 1)

@@ -118,7 +118,7 @@ def test_dtype_and_out_go_together_if_they_agree(isolated_pool, func):
     x, out = numbers(9, "f8", 1), np.zeros(9, "i4")
     parallel_map(func, x, 0.5, out=out, dtype="i4", pool=isolated_pool, grain=2)
     assert np.array_equal(out, x)
-    with pytest.raises(ValueError, match="float32.*int32"):
+    with pytest.raises(ValueError, match=r"float32.*int32"):
         parallel_map(func, x, 0.5, out=out, dtype="f4", pool=isolated_pool)
 
 

@@ -12,6 +12,7 @@ import pytest
 from faults import are_gone, assert_still_works, chunk_word, eventually, pids, slow_twice, twice
 
 import engine
+from engine.pool.board import SLOT_COUNT
 
 # ruff: noqa: SLF001 - what a pool does with its thread has no public name.
 
@@ -221,3 +222,12 @@ def test_a_pool_that_makes_no_sense_is_refused(options, kind):
     """At once, naming the argument."""
     with pytest.raises(kind, match=next(iter(options))):
         engine.Pool(**options)
+
+
+def test_terminate_ends_the_calls_that_wait_for_their_turn():
+    """More calls than job slots: those that have not begun end with the same error, and soon."""
+    pool = engine.Pool(2)
+    calls = [Call(stuck, pool) for _ in range(SLOT_COUNT + 4)]
+    assert eventually(lambda: len(pool.supervisor.jobs) == SLOT_COUNT)
+    pool.terminate()
+    assert {type(one.ends()) for one in calls} == {engine.PoolClosedError}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from engine.pool.pool import Pool
 
 __all__ = ["parallel_map"]
+
+# With so many elements workers are going to be needed, whatever the function costs.
+_LARGE_ELEMENTS = 1 << 20
 
 
 def parallel_map(
@@ -155,6 +159,9 @@ def _map_elements(
     shape = inputs[0].shape
     if any(one.shape != shape for one in inputs):
         shape = np.broadcast_shapes(*(one.shape for one in inputs))
+    if options.pool is not None and prod(shape) >= _LARGE_ELEMENTS:
+        # So that workers start while the function is being compiled.
+        options.pool.start()
     dtypes = tuple(one.dtype for one in inputs)
     typed = typed_kernel(function, dtypes, dtype)
     if out is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import contextlib
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,6 @@ _CHUNK_BYTES = 4 * 1024 * 1024
 
 _PAYLOADS_KEPT = 64
 _payloads: OrderedDict[bytes, Payload] = OrderedDict()
-_remembering = threading.Lock()
 
 
 def choose_grid(length: int, element_bytes: int, grain: int | None, halo: int = 0) -> Grid:
@@ -44,13 +43,15 @@ def choose_grid(length: int, element_bytes: int, grain: int | None, halo: int = 
 def function_payload(function: Any) -> Payload:
     """Put a callable into the arena; an equal one is found again."""
     data = dump_function(function)
-    with _remembering:
-        payload = _payloads.get(data)
-        if payload is None or not payload.is_here():
-            payload = _payloads[data] = Payload.of(data)
-            if len(_payloads) > _PAYLOADS_KEPT:
+    payload = _payloads.get(data)
+    if payload is None or not payload.is_here():
+        # Without a lock, which a fork could catch: two threads that get here at once
+        # make two payloads, of which one is forgotten.
+        payload = _payloads[data] = Payload.of(data)
+        if len(_payloads) > _PAYLOADS_KEPT:
+            with contextlib.suppress(KeyError):
                 _payloads.popitem(last=False)
-        return payload
+    return payload
 
 
 def run_chunks(

@@ -15,6 +15,7 @@ running in `ATTEMPTS_MAX` workers when they died ends the call.
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import itertools
 import pickle
@@ -150,7 +151,11 @@ class Job:
         self._supervisor.want(ranks)
         order: np.ndarray[Any, Any] | None = None
         me = np.zeros(words.WORKER_WORDS, np.int64)
-        with self._pool.slot() as slot:
+        with contextlib.ExitStack() as held:
+            try:
+                slot = held.enter_context(self._pool.slot(self._left_s()))
+            except builtins.TimeoutError:
+                raise self._out_of_time() from None
             self._slot = slot
             with self._supervisor.lock:
                 self._supervisor.jobs[self.serial] = self
@@ -262,13 +267,20 @@ class Job:
                     attempts=self._entry_deaths,
                 )
             park_ns = atomics.PARK_NS_MAX
-            if self._deadline is not None:
-                left_s = self._deadline - time.monotonic()
+            left_s = self._left_s()
+            if left_s is not None:
                 if left_s <= 0:
-                    raise TimeoutError(timeout_s=self._timeout_s or 0.0, what=self._name)
+                    raise self._out_of_time()
                 park_ns = min(park_ns, int(left_s * 1e9) + 1)
             seen = atomics.await_ring(bell, seen, spin_ns, park_ns)
             self._report()
+
+    def _left_s(self) -> float | None:
+        """Seconds until the call's limit; None without one."""
+        return None if self._deadline is None else self._deadline - time.monotonic()
+
+    def _out_of_time(self) -> TimeoutError:
+        return TimeoutError(timeout_s=self._timeout_s or 0.0, what=self._name)
 
     def _is_empty(self) -> bool:
         """Tell whether no worker is inside the retired job."""

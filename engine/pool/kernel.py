@@ -10,16 +10,18 @@ compiles it; `counters` shows that it happened.
 
 from __future__ import annotations
 
+import io
 import itertools
+import os
 import pickle
 import threading
 from dataclasses import dataclass, field
 from typing import Any
 
-import cloudpickle
 import numpy as np
 from numba import typeof, types
 from numba.core.compiler import CompileResult
+from numba.core.environment import Environment, lookup_environment
 from numba.core.errors import NumbaError
 from numba.core.registry import cpu_target
 from numba.np import numpy_support
@@ -27,7 +29,7 @@ from numba.np import numpy_support
 from engine.errors import KernelTypeError
 from engine.memory import arena as arena_module
 from engine.pool.cells import Cell, scalar_cell
-from engine.pool.functions import CompilableFunction
+from engine.pool.functions import CompilableFunction, dump_function, load_function
 from engine.pool.loop import compile_inner
 
 __all__ = ["Kernel", "Payload", "compile_kernel", "counters", "load_kernel", "output_cells"]
@@ -41,6 +43,18 @@ HINT_CHUNKS = (
 counters = {"kernels_compiled": 0, "kernels_loaded": 0, "kernels_recompiled": 0}
 
 _keys = itertools.count(1)
+
+# Held while a kernel is compiled or serialised.  A forked child gets new ones, because
+# the thread that holds one does not exist there.
+_locks: dict[str, threading.Lock] = {}
+
+
+def _make_locks() -> None:
+    _locks.update(compile=threading.Lock(), serialise=threading.Lock())
+
+
+_make_locks()
+os.register_at_fork(after_in_child=_make_locks)
 
 
 @dataclass(eq=False)
@@ -91,7 +105,6 @@ class Kernel:
     function: CompilableFunction
     cost_ns: float = 0.0
     _payload: Payload | None = field(default=None, repr=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         """Note the steps of dense operands, which small calls use again and again."""
@@ -105,7 +118,7 @@ class Kernel:
 
     def payload(self) -> Payload:
         """Machine code for the workers, serialised at first need."""
-        with self._lock:
+        with _locks["serialise"]:
             if self._payload is None or not self._payload.is_here():
                 self._payload = Payload.of(self._serialise())
             return self._payload
@@ -114,13 +127,39 @@ class Kernel:
         if not self.result.library.has_dynamic_globals:
             return pickle.dumps(("code", self.result._reduce()))  # noqa: SLF001
         recipe = (self.function.dispatcher, self.inputs, self.outputs, self.masked)
-        return pickle.dumps(("recipe", cloudpickle.dumps(recipe)))
+        return pickle.dumps(("recipe", dump_function(recipe)))
 
 
 def native_address(result: Any) -> int:
     """Address of a compile result's native function."""
     address: int = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
     return address
+
+
+class _CodeUnpickler(pickle.Unpickler):
+    """Reads a compile result without importing the module that its function is from.
+
+    numba's own way imports it for the module's globals, which only object mode needs.
+    In a worker that would run the user's module, with all its side effects, and fail
+    for functions made by exec or in a place that only the caller can import from.
+    """
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("numba.core.environment", "_rebuild_env"):
+            return _bare_environment
+        return super().find_class(module, name)
+
+
+def _bare_environment(_module_name: str, constants: Any, name: str) -> Environment:
+    """Make a numba environment that has constants but no globals."""
+    found = lookup_environment(name)
+    if found is not None:
+        return found
+    environment = Environment({})
+    environment.consts[:] = constants
+    environment.env_name = name
+    Environment._memo[name] = environment  # noqa: SLF001 - where numba looks it up
+    return environment
 
 
 def load_kernel(data: bytes) -> tuple[int, Any]:
@@ -133,18 +172,15 @@ def load_kernel(data: bytes) -> tuple[int, Any]:
     keep : object
         Must be kept as long as the address is used.
     """
-    kind, content = pickle.loads(data)  # noqa: S301 - from the process that started us
+    kind, content = _CodeUnpickler(io.BytesIO(data)).load()
     if kind == "code":
         counters["kernels_loaded"] += 1
         result = CompileResult._rebuild(cpu_target.target_context, *content)  # noqa: SLF001
     else:
         counters["kernels_recompiled"] += 1
-        dispatcher, inputs, outputs, masked = cloudpickle.loads(content)
+        dispatcher, inputs, outputs, masked = load_function(content)
         result = compile_inner(typeof(dispatcher), inputs, outputs, masked=masked)
     return native_address(result), result
-
-
-_compiling = threading.Lock()
 
 
 def compile_kernel(
@@ -164,7 +200,7 @@ def compile_kernel(
     key = (inputs, outputs, masked)
     if key in function.kernels:
         return function.kernels[key]
-    with _compiling:
+    with _locks["compile"]:
         kernel = function.kernels.get(key)
         if kernel is None:
             try:

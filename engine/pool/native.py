@@ -36,8 +36,8 @@ _CHUNK_NS = 200_000
 # Chunks a participant should find at least, so that uneven ones balance.
 _CHUNKS_PER_PROCESS = 16
 
-# A kernel whose single index takes longer than this, or nobody knows how long, is
-# left to the workers, so that the caller can always be interrupted.
+# Chunks that take longer than this, or nobody knows how long, are left to the workers,
+# so that the caller can always be interrupted.
 _JOIN_NS_MAX = 20_000_000
 
 # The marks of finished chunks take a byte each.
@@ -91,8 +91,7 @@ def run_native(
             error.add_note(note_of(kernel.name, None, CALLER))
             raise
     if first < total:
-        join = alone and 0 < kernel.cost_ns <= _JOIN_NS_MAX
-        _share(kernel, shape, operands, (first, total), options, join=join)
+        _share(kernel, shape, operands, (first, total), options, alone=alone)
     if options.on_progress is not None:
         options.on_progress(total)
 
@@ -183,10 +182,11 @@ def _share(
     bounds: tuple[int, int],
     options: CallOptions,
     *,
-    join: bool,
+    alone: bool,
 ) -> None:
     first, stop = bounds
     length = _chunk_length(kernel, stop - first, operands, options)
+    join = alone and 0 < kernel.cost_ns * length <= _JOIN_NS_MAX
     chunk_count = -(-(stop - first) // length)
     pool = options.pool
     described: list[tuple[bytes, Any]] = []

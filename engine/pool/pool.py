@@ -125,12 +125,24 @@ class Pool:
         """Whether the caller may compute small calls by itself."""
         return not (self.isolate or self._closed or self._pid != os.getpid())
 
+    def start(self) -> None:
+        """Start the workers that compiled kernels need; returns at once."""
+        self.supervisor.want(self.compiled_ranks)
+
     @contextlib.contextmanager
-    def slot(self) -> Iterator[int]:
-        """Hold one of the board's job slots; waits while all are taken."""
+    def slot(self, timeout_s: float | None = None) -> Iterator[int]:
+        """Hold one of the board's job slots; waits while all are taken.
+
+        Raises
+        ------
+        builtins.TimeoutError
+            None became free in time.
+        """
         with self._slots:
-            while not self._free_slots:
-                self._slots.wait()
+            if not self._slots.wait_for(lambda: self._free_slots or self._closed, timeout_s):
+                raise TimeoutError
+            if not self._free_slots:
+                self.check_open()
             slot = self._free_slots.pop()
         try:
             yield slot
@@ -196,6 +208,8 @@ class Pool:
         if self._closed or self._pid != os.getpid():
             return
         self._closed = True
+        with self._slots:
+            self._slots.notify_all()
         self.supervisor.close(graceful=graceful)
         self._end_all.detach()
 

@@ -48,7 +48,8 @@ def main(control_fd: int, inherited_fd: int, target: str) -> None:
     # from writing to these pages.
     gc.collect()
     gc.freeze()
-    _serve(control, inherited_fd, run)
+    with control:
+        _serve(control, inherited_fd, run)
 
 
 def _serve(control: socket.socket, inherited_fd: int, run: Any) -> None:
@@ -66,7 +67,10 @@ def _serve(control: socket.socket, inherited_fd: int, run: Any) -> None:
                 break
         if control.fileno() not in ready:
             continue
-        data, fds, _, _ = socket.recv_fds(control, _MESSAGE_BYTES_MAX, 1)
+        try:
+            data, fds, _, _ = socket.recv_fds(control, _MESSAGE_BYTES_MAX, 1)
+        except ConnectionError:
+            break  # closed with messages of ours unread
         if not data:
             break
         verb, serial, *rest = pickle.loads(data)  # noqa: S301 - from the process that started us
