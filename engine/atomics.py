@@ -58,10 +58,6 @@ _CLOCK_MONOTONIC = 1
 # A look at the clock costs 20 ns; this many looks at the word pass between two.
 _SPINS_PER_CLOCK = 32
 
-# No single sleep is longer, so that signals, shutdown and the death of a peer are
-# seen by whoever calls `await_ring` in a loop.
-PARK_NS_MAX = 50_000_000
-
 
 def _word(builder: Any, address: Any) -> Any:
     return builder.inttoptr(address, _I64.as_pointer())
@@ -215,8 +211,9 @@ def ring(doorbell):  # type: ignore[no-untyped-def]
 def await_ring(doorbell, seen, spin_ns, park_ns):  # type: ignore[no-untyped-def]
     """Wait until a doorbell's count differs from `seen`; return the count.
 
-    Spins for `spin_ns`, then sleeps once for at most `park_ns` (itself at most
-    `PARK_NS_MAX`).  A return with ``count == seen`` means that the time passed.
+    Spins for `spin_ns`, then sleeps once for at most `park_ns`; whoever has to see
+    signals waits in a loop of short sleeps.  A return with ``count == seen`` means
+    that the time passed.
     """
     count = load(doorbell)
     if count != seen:
@@ -235,6 +232,6 @@ def await_ring(doorbell, seen, spin_ns, park_ns):  # type: ignore[no-untyped-def
         parked = doorbell + _WORD_BYTES
         store(parked, 1)
         if load(doorbell) == seen:
-            _futex_wait(doorbell, seen, min(park_ns, PARK_NS_MAX))
+            _futex_wait(doorbell, seen, park_ns)
         store(parked, 0)
     return load(doorbell)

@@ -55,6 +55,9 @@ _ENTRY_DEATHS_MAX = 5
 # it covers the end of an evenly shared call.
 _SPIN_NS = 100_000
 
+# The waiting caller returns to Python this often, to see signals.
+_PARK_NS = 50_000_000
+
 # Beyond any number of chunks: nothing is left to claim.
 _NO_MORE = 1 << 62
 
@@ -266,7 +269,7 @@ class Job:
                     exitcode=self._last_exitcode,
                     attempts=self._entry_deaths,
                 )
-            park_ns = atomics.PARK_NS_MAX
+            park_ns = _PARK_NS
             left_s = self._left_s()
             if left_s is not None:
                 if left_s <= 0:

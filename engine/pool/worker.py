@@ -38,6 +38,11 @@ __all__ = ["main"]
 _MESSAGE_BYTES_MAX = 1 << 17
 _PAYLOADS_KEPT = 256
 
+# An idle worker sleeps as long as nobody rings: a job and the end of the pool both
+# ring, and the end of the caller ends the process.  The limit only bounds what a
+# mistake in that reasoning could cost.
+_PARK_NS = 60_000_000_000
+
 # How often a worker looks whether a job that failed in it is over.
 _STAY_OUT_NS = 1_000_000
 
@@ -117,7 +122,7 @@ class Worker:
                 return
             # Rung since `seen` was read: look again.  A ring that came before the
             # look above but after `seen` costs one more look, never a lost job.
-            seen = atomics.await_ring(bell, seen, self._spin_ns, atomics.PARK_NS_MAX)
+            seen = atomics.await_ring(bell, seen, self._spin_ns, _PARK_NS)
         self._send(("retiring",))
 
     def _take_part(self, slot: int) -> None:
