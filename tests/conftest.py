@@ -1,9 +1,12 @@
 """What all tests share: pools, Hypothesis profiles, and a look at what each test leaves behind."""
 
 import gc
+import io
 import os
 
 import numpy as np
+import polars
+import pyarrow.csv
 import pytest
 from hypothesis import settings
 from leaks import eventually, holdings, left_over
@@ -49,12 +52,18 @@ def pools(pool2, isolated_pool):
 
 
 @pytest.fixture(scope="session")
-def _settled():
+def _settled(tmp_path_factory):
     """Make what lives as long as the process, and exempt it from garbage collection."""
     engine.parallel_map_chunks(np.sqrt, np.ones(8), grain=1)
     from engine.pool.pool import current_pool
 
     start(current_pool())
+    # Opened once a process and kept: pyarrow's signal pipe, polars' pollers.
+    pyarrow.csv.read_csv(io.BytesIO(b"a\n1\n"))
+    for name, write in (("a.parquet", "write_parquet"), ("a.arrow", "write_ipc")):
+        path = tmp_path_factory.mktemp("settled") / name
+        getattr(polars.DataFrame({"a": [1]}), write)(path)
+        getattr(polars, write.replace("write", "read"))(path)
     gc.collect()
     # numba's compiler alone has half a million objects, which no test is going to free.
     gc.freeze()
