@@ -102,6 +102,10 @@ def _become_worker(parent: int, control: socket.socket, pipe: tuple[int, int]) -
     control.close()
     for fd in pipe:
         os.close(fd)
+    for stream in _streams():
+        # A line is one write, so that those of several workers do not mix, and none
+        # is lost with a worker that is killed.
+        stream.reconfigure(line_buffering=True, write_through=False)
 
 
 def _run_worker(run: Any, config: dict[str, Any], sock: socket.socket, inherited_fd: int) -> None:
@@ -115,10 +119,17 @@ def _run_worker(run: Any, config: dict[str, Any], sock: socket.socket, inherited
     except BaseException:  # noqa: BLE001 - the last frame of this process
         sys.excepthook(*sys.exc_info())
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # No atexit functions: they belong to the process that registered them.
-        os._exit(status)
+        try:
+            for stream in _streams():
+                stream.flush()
+        finally:
+            # No atexit functions: they belong to the process that registered them.
+            os._exit(status)
+
+
+def _streams() -> list[Any]:
+    """The text streams to where the caller prints; a daemon has none."""
+    return [one for one in (sys.stdout, sys.stderr) if one is not None]
 
 
 def _reap(control: socket.socket, serials: dict[int, int]) -> bool:
