@@ -5,7 +5,7 @@ import io
 import os
 
 import numpy as np
-import polars
+import polars as pl
 import pyarrow.csv
 import pytest
 from hypothesis import settings
@@ -62,8 +62,8 @@ def _settled(tmp_path_factory):
     pyarrow.csv.read_csv(io.BytesIO(b"a\n1\n"))
     for name, write in (("a.parquet", "write_parquet"), ("a.arrow", "write_ipc")):
         path = tmp_path_factory.mktemp("settled") / name
-        getattr(polars.DataFrame({"a": [1]}), write)(path)
-        getattr(polars, write.replace("write", "read"))(path)
+        getattr(pl.DataFrame({"a": [1]}), write)(path)
+        getattr(pl, write.replace("write", "read"))(path)
     gc.collect()
     # numba's compiler alone has half a million objects, which no test is going to free.
     gc.freeze()
