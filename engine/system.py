@@ -51,6 +51,17 @@ _FALLOC_FL_PUNCH_HOLE = 0x02
 _PR_SET_PDEATHSIG = 1
 _PR_SET_PTRACER = 0x59616D61
 
+_GROW_STEP_BYTES = 8 * 1024 * 1024
+
+# Where a container's memory limit and use stand, by cgroup version.
+_CGROUP_MEMORY = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    (
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+    ),
+)
+
 # Fields of a line of /proc/self/maps that ends in a path.
 _MAPS_FIELDS = 6
 
@@ -64,8 +75,21 @@ class SegmentLimitError(MemoryError):
 
 
 def physical_memory_bytes() -> int:
-    """Bytes of memory that this machine has."""
-    return os.sysconf("SC_PHYS_PAGES") * PAGE_BYTES
+    """Bytes of memory that this machine has, or that its container may use."""
+    machine = os.sysconf("SC_PHYS_PAGES") * PAGE_BYTES
+    limit = _container_memory()
+    return machine if limit is None else min(machine, limit[0])
+
+
+def _container_memory() -> tuple[int, int] | None:
+    """Limit and use of the control group, None if there is no limit."""
+    for limit_path, use_path in _CGROUP_MEMORY:
+        try:
+            limit, use = (Path(one).read_text("ascii").strip() for one in (limit_path, use_path))
+        except OSError:
+            continue
+        return None if limit == "max" else (int(limit), int(use))
+    return None
 
 
 def available_memory_bytes() -> int:
@@ -73,8 +97,12 @@ def available_memory_bytes() -> int:
     with Path("/proc/meminfo").open(encoding="ascii") as lines:
         for line in lines:
             if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return physical_memory_bytes()
+                available = int(line.split()[1]) * 1024
+                break
+        else:
+            available = physical_memory_bytes()
+    limit = _container_memory()
+    return available if limit is None else min(available, max(limit[0] - limit[1], 0))
 
 
 @functools.cache
@@ -120,7 +148,11 @@ def grow_segment(fd: int, offset: int, nbytes: int) -> None:
     if nbytes > available_memory_bytes():
         raise SegmentLimitError
     try:
-        os.posix_fallocate(fd, offset, nbytes)
+        # In steps: some kernels undo a whole call when a signal arrives in its middle,
+        # and a timer's signals could then keep a large one from ever finishing.
+        for start in range(offset, offset + nbytes, _GROW_STEP_BYTES):
+            step = min(_GROW_STEP_BYTES, offset + nbytes - start)
+            os.posix_fallocate(fd, start, step)
     except OSError as error:
         if error.errno not in (errno.ENOMEM, errno.ENOSPC, errno.EFBIG):
             raise
@@ -188,6 +220,7 @@ class FileMapping:
     path: str
     device: int
     inode: int
+    size: int
     offset: int
 
 
@@ -214,7 +247,11 @@ def mapped_file(address: int, nbytes: int) -> FileMapping | None:
             major, minor = (int(part, 16) for part in fields[3].split(":"))
             same = (status.st_ino, status.st_dev) == (int(fields[4]), os.makedev(major, minor))
             offset = int(fields[2], 16) + address - first
-            return FileMapping(path, status.st_dev, status.st_ino, offset) if same else None
+            return (
+                FileMapping(path, status.st_dev, status.st_ino, status.st_size, offset)
+                if same
+                else None
+            )
     return None
 
 

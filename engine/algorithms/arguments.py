@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engine.memory.refs import private_in_reach
+from engine.pool.checks import seconds, whole_number
 from engine.pool.context import in_worker
 from engine.pool.job import ATTEMPTS_MAX
 from engine.pool.native import CallOptions
@@ -57,26 +57,19 @@ def run_call(
     TypeError, ValueError, PoolClosedError
         Naming the argument.
     """
-    if grain is not None and (isinstance(grain, bool) or int(grain) != grain or grain < 1):
-        message = f"grain must be a whole number of at least 1 or None, not {grain!r}"
-        raise ValueError(message)
-    if timeout is not None and not timeout > 0:
-        message = f"timeout must be a positive number of seconds or None, not {timeout!r}"
-        raise ValueError(message)
-    if timeout is not None and math.isinf(timeout):
-        timeout = None
-    if retries < 0:
-        message = f"retries must be 0 or more, not {retries!r}"
-        raise ValueError(message)
+    if grain is not None:
+        grain = whole_number(grain, "grain", 1)
+    timeout = seconds(timeout, "timeout")
+    retries = whole_number(retries, "retries", 0)
     if in_worker():
-        return run(CallOptions(None, None if grain is None else int(grain)))
+        return run(CallOptions(None, grain))
     if pool is None:
         pool = default_pool()
     elif not isinstance(pool, Pool):
         message = f"pool must be an engine.Pool or None, not {type(pool).__name__}"
         raise TypeError(message)
     pool.check_open()
-    options = CallOptions(pool, None if grain is None else int(grain), timeout, retries)
+    options = CallOptions(pool, grain, timeout, retries)
     if progress:
         return _run_with_bar(run, options, what)
     return _run_in_reach(run, options)

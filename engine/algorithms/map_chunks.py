@@ -9,6 +9,7 @@ import numpy as np
 
 from engine.algorithms.arguments import is_arrow, run_call
 from engine.algorithms.operands import refuse_masked
+from engine.pool.checks import whole_number
 from engine.pool.chunks import choose_grid, run_chunks
 from engine.pool.context import in_worker
 from engine.pool.functions import name_of
@@ -89,9 +90,7 @@ def parallel_map_chunks(
     if not arrays:
         message = "parallel_map_chunks needs at least one array"
         raise TypeError(message)
-    if isinstance(halo, bool) or int(halo) != halo or halo < 0:
-        message = f"halo must be a whole number of at least 0, not {halo!r}"
-        raise ValueError(message)
+    halo = whole_number(halo, "halo", 0)
     if halo and any(is_arrow(one) for one in arrays):
         message = "halo= is for NumPy arrays; give Arrow data as arrays, or without halo"
         raise TypeError(message)
@@ -103,7 +102,7 @@ def parallel_map_chunks(
 
             return arrow_chunks.map_arrow_chunks(func, arrays, options)
         refuse_masked(arrays)
-        return _map_rows(func, [np.asarray(one) for one in arrays], int(halo), options)
+        return _map_rows(func, [np.asarray(one) for one in arrays], halo, options)
 
     return run_call(
         run, pool=pool, grain=grain, timeout=timeout, progress=progress, what=name_of(func)

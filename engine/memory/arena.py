@@ -250,11 +250,12 @@ class Arena:
 
     def _consolidate(self) -> None:
         """Merge every cached block into the warm ranges."""
-        for block_bytes, stack in self._cached.items():
+        # Taken away first: an interrupt in the middle may then lose blocks, but never
+        # leave one in two places.
+        cached, self._cached, self._cached_bytes = self._cached, {}, 0
+        for block_bytes, stack in cached.items():
             for offset in stack:
                 self._warm.put(offset, block_bytes)
-        self._cached.clear()
-        self._cached_bytes = 0
 
     def _punch(self) -> None:
         """Give the whole pages of every warm range back to the system."""
@@ -275,6 +276,9 @@ class Arena:
 
 
 _current: Arena | None = None
+
+# Arenas of ancestors: arrays that a forked child inherited live in their mappings.
+_inherited: list[Arena] = []
 _creation = threading.Lock()
 
 
@@ -299,6 +303,8 @@ def is_open() -> bool:
 def _start_afresh_in_child() -> None:
     """Forget the parent's arena: two allocators over one segment would collide."""
     global _current, _creation  # noqa: PLW0603
+    if _current is not None:
+        _inherited.append(_current)
     _current = None
     _creation = threading.Lock()
 

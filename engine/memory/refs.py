@@ -184,7 +184,7 @@ def _owns_memory(array: np.ndarray[Any, Any]) -> bool:
 class Mapped:
     """Turns references into addresses, in a process that maps the same segment.
 
-    Keeps the most recently used file mappings open, `FILES_MAX` at the most.
+    Keeps file mappings open; `forget_files` leaves the `FILES_MAX` used last.
 
     Notes
     -----
@@ -195,7 +195,7 @@ class Mapped:
 
     def __init__(self, segment_address: int) -> None:
         self._segment_address = segment_address
-        self._files: OrderedDict[tuple[str, int, int], tuple[mmap.mmap, int]] = OrderedDict()
+        self._files: OrderedDict[tuple[str, int, int, int], tuple[mmap.mmap, int]] = OrderedDict()
 
     @classmethod
     def of(cls, arena: Arena) -> Mapped:
@@ -215,13 +215,16 @@ class Mapped:
         if ref.file is None:
             message = f"a reference of kind {ref.kind!r} has no address in this process"
             raise ValueError(message)
-        key = (ref.file.path, ref.file.device, ref.file.inode)
+        # The size belongs to the key: a file that grew has to be mapped anew.
+        key = (ref.file.path, ref.file.device, ref.file.inode, ref.file.size)
         found = self._files.get(key)
         if found is None:
-            mapping = system.map_file(*key)
+            mapping = system.map_file(*key[:3])
             found = self._files[key] = (mapping, system.mapping_address(mapping))
-            if len(self._files) > self.FILES_MAX:
-                # Views handed out keep the mapping itself alive; only the cache forgets it.
-                self._files.popitem(last=False)
         self._files.move_to_end(key)
         return found[1] + ref.place
+
+    def forget_files(self) -> None:
+        """Unmap all but the last few files; nothing may use their addresses any more."""
+        while len(self._files) > self.FILES_MAX:
+            self._files.popitem(last=False)

@@ -66,6 +66,9 @@ _STEPS_AT = CELLS_MAX
 _VECTORS_AT = 2 * CELLS_MAX
 SCRATCH_WORDS = 3 * CELLS_MAX + 4 * VECTORS_MAX
 
+# The system copies less than 2 GiB in one call.
+_COPY_BYTES_MAX = 1 << 30
+
 _I64 = ir.IntType(64)
 
 
@@ -139,11 +142,15 @@ def _exchange(outward, pid, vectors, local, remote, step, count, cell_bytes):
 @njit(nogil=True, cache=True)
 def _copy_span(outward, pid, vectors, local, remote, nbytes):
     """Copy one run of bytes."""
-    vectors[0] = local
-    vectors[1] = nbytes
-    vectors[2 * VECTORS_MAX] = remote
-    vectors[2 * VECTORS_MAX + 1] = nbytes
-    _transfer(outward, pid, vectors, 1)
+    at = 0
+    while at < nbytes:
+        some = min(nbytes - at, _COPY_BYTES_MAX)
+        vectors[0] = local + at
+        vectors[1] = some
+        vectors[2 * VECTORS_MAX] = remote + at
+        vectors[2 * VECTORS_MAX + 1] = some
+        _transfer(outward, pid, vectors, 1)
+        at += some
 
 
 @njit(nogil=True, cache=True)

@@ -139,6 +139,7 @@ class Job:
         self._slot = 0
         self._entry_deaths = 0
         self._last_exitcode = 0
+        self._spec_lease: Any = None
         self._done = zeros(chunk_count, np.uint8)
 
     def run(self) -> None:
@@ -160,9 +161,9 @@ class Job:
             except builtins.TimeoutError:
                 raise self._out_of_time() from None
             self._slot = slot
-            with self._supervisor.lock:
-                self._supervisor.jobs[self.serial] = self
             try:
+                # One dictionary operation each, so that no interrupt leaves half of it.
+                self._supervisor.jobs[self.serial] = self
                 while True:
                     self._run_wave(slot, ranks, order, done, me)
                     order = self._missing(done)
@@ -175,8 +176,13 @@ class Job:
                 self._abandon(slot, error)
                 raise
             finally:
+                self._supervisor.jobs.pop(self.serial, None)
+                if not self._is_empty():
+                    # Interrupted even while it was being abandoned: what its workers
+                    # may still touch is never given to anybody else.
+                    held.pop_all()
+                    self._supervisor.abandoned.append(self)
                 with self._supervisor.lock:
-                    del self._supervisor.jobs[self.serial]
                     self._supervisor.lock.notify_all()
 
     def note_error(self, rank: int, chunk: int, data: bytes, text: bytes) -> None:
@@ -228,7 +234,9 @@ class Job:
         order_at = -1 if order is None else order.ctypes.data - owner.base
         task = self._describe(order_at, done.ctypes.data - owner.base, count)
         spec = pickle.dumps(task, protocol=5)
-        lease = owner.lease(len(spec))
+        # On the job, not in this frame alone: an error's traceback may be cut short
+        # while workers still read.
+        lease = self._spec_lease = owner.lease(len(spec))
         owner.mapping[lease.offset : lease.offset + len(spec)] = spec
         view = self._pool.board.view(slot, words.SLOT_WORDS)
         view[words.RANKS] = ranks
@@ -326,8 +334,7 @@ class Job:
 
     def _raise_error(self) -> None:
         if not self._errors:
-            if self._supervisor.failure is not None:
-                raise self._supervisor.failure
+            self._supervisor.raise_failure()
             return
         rank, chunk, data, text = self._errors[0]
         error: BaseException = pickle.loads(data)  # noqa: S301 - from a worker that we started
@@ -347,9 +354,11 @@ class Job:
             grace_s = _GRACE_S["timeout"]
         else:
             grace_s = _GRACE_S["error" if isinstance(error, Exception) else "interrupt"]
-        deadline = time.monotonic() + grace_s
+        deadline = None
         while True:
             try:
+                if deadline is None:
+                    deadline = time.monotonic() + grace_s
                 self._wait_until_empty(slot, deadline)
             except KeyboardInterrupt:
                 # Asked twice: no more patience, but neither may workers be left in

@@ -39,6 +39,7 @@ _I8 = ir.IntType(8)
 _I64 = ir.IntType(64)
 _BYTES = _I8.as_pointer()
 _WORD_BYTES = 8
+_HALF = np.dtype(np.float16).str
 
 INNER_ARGUMENTS = (types.intp, types.intp, types.intp, types.intp)
 
@@ -106,9 +107,35 @@ def _store(context: Any, builder: Any, cell: Cell, pointer: Any, value: Any) -> 
         dtype.itemsize < _WORD_BYTES
     ):
         data = builder.trunc(value, ir.IntType(8 * dtype.itemsize))
+        lost = builder.icmp_signed("!=", builder.sext(data, _I64), value)
+        with cgutils.if_unlikely(builder, lost):
+            message = "a result is NaT or does not fit into Arrow's 32-bit dates"
+            context.call_conv.return_user_exc(builder, OverflowError, (message,))
     else:
         data = context.data_model_manager[cell.type].as_data(builder, value)
     builder.store(data, pointer, align=1)
+
+
+def _rounded_to_odd(builder: Any, value: Any) -> Any:
+    """Narrow a double to a float that rounds to the same half as the double would.
+
+    Rounding twice to nearest can go wrong; rounding to odd first cannot (Boldo and
+    Melquiond, Emulation of a FMA and correctly rounded sums, 2008).
+    """
+    double, single, bits_type = ir.DoubleType(), ir.FloatType(), ir.IntType(32)
+    narrow = builder.fptrunc(value, single)
+    wide = builder.fpext(narrow, double)
+    bits = builder.bitcast(narrow, bits_type)
+    magnitude = [
+        builder.and_(builder.bitcast(one, _I64), ir.Constant(_I64, (1 << 63) - 1))
+        for one in (wide, value)
+    ]
+    # Of two doubles of one sign, the larger magnitude has the larger bits.
+    too_far = builder.icmp_unsigned(">", magnitude[0], magnitude[1])
+    toward_zero = builder.sub(bits, builder.zext(too_far, bits_type))
+    odd = builder.or_(toward_zero, ir.Constant(bits_type, 1))
+    inexact = builder.fcmp_ordered("!=", wide, value)
+    return builder.bitcast(builder.select(inexact, odd, bits), single)
 
 
 def _array(context: Any, builder: Any, cell: Cell, pointer: Any, core: list[Any]) -> Any:
@@ -243,7 +270,11 @@ class _Emitter:
         for at, (cell, place) in enumerate(scalars):
             value = builder.extract_value(result, at) if is_tuple else result
             kind = returned.types[at] if is_tuple else returned
-            _store(context, builder, cell, place, context.cast(builder, value, kind, cell.type))
+            if cell.storage == _HALF and kind == types.float64:
+                value = _rounded_to_odd(builder, value)
+            else:
+                value = context.cast(builder, value, kind, cell.type)
+            _store(context, builder, cell, place, value)
         # What a loop body returns besides numbers (an array, say) is nobody's.
         context.nrt.decref(builder, returned, result)
 

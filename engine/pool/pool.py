@@ -12,12 +12,13 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Self
 
-import cloudpickle
-
 from engine import system
 from engine.errors import PoolClosedError
 from engine.memory import arena as arena_module
 from engine.pool.board import SLOT_COUNT, Board
+from engine.pool.checks import whole_number
+from engine.pool.functions import dump_function
+from engine.pool.kernel import Payload
 from engine.pool.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -79,12 +80,10 @@ class Pool:
         *,
         isolate: bool = False,
     ) -> None:
-        if processes is not None and processes < 1:
-            message = f"processes must be at least 1, not {processes}"
-            raise ValueError(message)
-        if maxtasksperchild is not None and maxtasksperchild < 1:
-            message = f"maxtasksperchild must be at least 1 or None, not {maxtasksperchild}"
-            raise ValueError(message)
+        if processes is not None:
+            processes = whole_number(processes, "processes", 1)
+        if maxtasksperchild is not None:
+            maxtasksperchild = whole_number(maxtasksperchild, "maxtasksperchild", 1)
         if initializer is not None and not callable(initializer):
             message = f"initializer must be callable, not {type(initializer).__name__}"
             raise TypeError(message)
@@ -94,6 +93,12 @@ class Pool:
         self.may_spin = self.processes <= budget
         self.board = Board(self.processes)
         arena = arena_module.arena()
+        # Through the arena, because a message to the start-up process has a limit.
+        payload = (
+            Payload.of(dump_function((initializer, tuple(initargs))))
+            if initializer is not None
+            else None
+        )
         self.supervisor = Supervisor(
             self.board,
             {
@@ -103,10 +108,9 @@ class Pool:
                 "spin_ns": _SPIN_NS if self.may_spin else 0,
                 "tasks_max": maxtasksperchild,
                 "threads": max(budget // self.processes, 1),
-                "initializer": cloudpickle.dumps((initializer, tuple(initargs)))
-                if initializer is not None
-                else None,
+                "initializer": (payload.lease.offset, payload.nbytes) if payload else None,
             },
+            keep=payload,
         )
         self._pid = os.getpid()
         self._closed = False
@@ -167,8 +171,7 @@ class Pool:
         if self._closed:
             message = "this pool was closed; make a new Pool, or leave out pool="
             raise PoolClosedError(message)
-        if self.supervisor.failure is not None:
-            raise self.supervisor.failure
+        self.supervisor.raise_failure()
 
     def close(self) -> None:
         """Accept no more calls and let the workers end; waits for them."""
@@ -205,7 +208,8 @@ class Pool:
         self.terminate()
 
     def _end(self, *, graceful: bool) -> None:
-        if self._closed or self._pid != os.getpid():
+        # terminate() after close() ends what close() still waits for.
+        if self._pid != os.getpid() or (self._closed and graceful):
             return
         self._closed = True
         with self._slots:

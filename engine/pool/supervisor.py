@@ -81,6 +81,8 @@ class Supervisor:
     board : Board
     config : dict
         What every worker is told; see `engine.pool.worker.Worker`.
+    keep : object, optional
+        Kept alive as long as workers may be started.
 
     Notes
     -----
@@ -88,7 +90,7 @@ class Supervisor:
     which also guards `jobs`.
     """
 
-    def __init__(self, board: Board, config: dict[str, Any]) -> None:
+    def __init__(self, board: Board, config: dict[str, Any], keep: Any = None) -> None:
         self.lock = threading.Condition()
         self.jobs: dict[int, Job] = {}
         self.failure: EngineError | None = None
@@ -96,6 +98,8 @@ class Supervisor:
         self._pid = os.getpid()
         self._board = board
         self._config = config
+        self._keep = keep
+        self.abandoned: list[Job] = []
         self._starter: Starter | None = None
         self._workers: dict[int, WorkerRecord] = {}
         self._wanted = 0
@@ -112,19 +116,26 @@ class Supervisor:
 
     def want(self, ranks: int) -> None:
         """See to it that workers of the ranks below `ranks` run, now and from now on."""
-        if ranks <= self._wanted:
+        if self._thread is not None and ranks <= self._wanted:
             return
         with self.lock:
-            if self._closing or self.failure is not None:
-                raise self.failure or _closed()
-            self._wanted = max(self._wanted, ranks)
-            self._spawn_missing()
+            self.raise_failure()
             if self._thread is None:
-                self._thread = threading.Thread(
+                thread = threading.Thread(
                     target=self._watch, name="numcrew-supervisor", daemon=True
                 )
-                self._thread.start()
+                thread.start()
+                self._thread = thread
+            # The supervisor starts them, out of the reach of Ctrl-C.
+            self._wanted = max(self._wanted, ranks)
             os.write(self._wake_writer, b"w")
+
+    def raise_failure(self) -> None:
+        """Raise what ended the pool, if it has ended; a new instance for each call."""
+        if self.failure is not None:
+            raise type(self.failure)(*self.failure.args)
+        if self._closing:
+            raise _closed()
 
     def ring(self, ranks: int) -> None:
         """Tell the workers below a rank that the board has changed."""
@@ -155,7 +166,7 @@ class Supervisor:
         if self._pid != os.getpid():
             return  # a forked child ends; the pool is its parent's
         with self.lock:
-            if self._closing:
+            if self._wake_writer < 0 or (self._closing and graceful):
                 return
             if graceful:
                 # New calls are refused by the pool; those that run come to their end.
@@ -178,6 +189,8 @@ class Supervisor:
     def _release(self) -> None:
         """Give back every process and descriptor; nothing is watched after this."""
         with self.lock:
+            if self._wake_writer < 0:
+                return
             if self._starter is not None:
                 self._starter.close()
                 self._starter = None
@@ -188,7 +201,7 @@ class Supervisor:
                 store_word(worker + words.WORD * words.JOB, 0)
             self._workers.clear()
             self.failure = self.failure or _closed()
-            for job in self.jobs.values():
+            for job in list(self.jobs.values()):
                 job.wake()
             self._selector.close()
             os.close(self._wake_reader)
@@ -208,7 +221,9 @@ class Supervisor:
                     self._starter = Starter(
                         _TARGET, self._config["threads"], arena_module.arena().fd
                     )
-                    system.allow_reads_by(self._starter.pid)
+                    # Its own descendants: every start-up process is one, and a system
+                    # that asks for permission remembers a single name.
+                    system.allow_reads_by(os.getpid())
                     self._selector.register(
                         self._starter.control, selectors.EVENT_READ, self._starter
                     )
@@ -372,7 +387,7 @@ class Supervisor:
 
     def _break(self, why: str) -> None:
         self.failure = PoolBrokenError(f"{why}\nThe pool cannot go on; make a new one.")
-        for job in self.jobs.values():
+        for job in list(self.jobs.values()):
             job.wake()
 
     def forget_in_child(self) -> None:

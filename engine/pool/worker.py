@@ -97,7 +97,7 @@ class Worker:
         """Run the initializer and tell the caller how it went."""
         try:
             if config["initializer"] is not None:
-                function, arguments = cloudpickle.loads(config["initializer"])
+                function, arguments = load_function(self._bytes(*config["initializer"]))
                 function(*arguments)
         except Exception as error:  # noqa: BLE001 - the caller decides what it means
             self._send(("initializer failed", _portable(error)))
@@ -159,6 +159,7 @@ class Worker:
         # middle of the job, which must then look to the pool as any other death.
         self._set_running(0)
         withdraw(slot, self._me)
+        self._mapped.forget_files()
         if failed:
             self._stay_out(slot, serial)
 

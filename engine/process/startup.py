@@ -6,6 +6,7 @@ is what makes its forks safe.  It never imports the user's main module.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import os
@@ -35,6 +36,8 @@ def main(control_fd: int, inherited_fd: int, target: str) -> None:
     target : str
         ``module:function`` of the worker.
     """
+    # A mask survives exec, and the caller's thread may have blocked SIGCHLD.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(fileno=control_fd)
     # exec made both inheritable; a worker's own children should not have them.
@@ -121,7 +124,8 @@ def _run_worker(run: Any, config: dict[str, Any], sock: socket.socket, inherited
     finally:
         try:
             for stream in _streams():
-                stream.flush()
+                with contextlib.suppress(Exception):
+                    stream.flush()
         finally:
             # No atexit functions: they belong to the process that registered them.
             os._exit(status)
