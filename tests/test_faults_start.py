@@ -140,6 +140,7 @@ def test_the_start_up_process_killed_while_many_workers_start():
     """One death is one failed start, however many workers were on their way."""
     with engine.Pool(6, isolate=True) as pool:
         pool.supervisor.want(6)
+        assert eventually(lambda: len(pool.supervisor.workers()) == 6)
         kill_start_up(pool)
         np.testing.assert_array_equal(
             engine.parallel_map_chunks(twice, X, grain=10, pool=pool), twice(X)
@@ -153,3 +154,22 @@ def test_a_start_up_process_that_always_dies_breaks_the_pool(monkeypatch, capfd)
     with engine.Pool(2, isolate=True) as pool, pytest.raises(engine.PoolBrokenError):
         engine.parallel_map_chunks(twice, X, grain=10, pool=pool)
     capfd.readouterr()
+
+
+def test_an_initializer_with_much_to_carry():
+    """Its arguments may be larger than any message between processes."""
+    table = np.arange(200_000.0)
+    with engine.Pool(1, np.sum, (table,), isolate=True) as pool:
+        assert engine.parallel_map(np.sqrt, np.full(4, 9.0), pool=pool).tolist() == [3.0] * 4
+
+
+def test_deaths_are_seen_where_the_caller_has_blocked_signals():
+    """A thread's signal mask is inherited by what it executes; workers must not mind."""
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM})
+    try:
+        with engine.Pool(1, isolate=True) as pool, pytest.raises(engine.WorkerDiedError):
+            engine.parallel_map_chunks(
+                lambda _: os.kill(os.getpid(), signal.SIGKILL), np.ones(1), pool=pool, timeout=30
+            )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)

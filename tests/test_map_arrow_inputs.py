@@ -168,3 +168,15 @@ def test_dtype_says_what_is_stored(isolated_pool, func):
     whole = parallel_map(func, column, dtype=np.int16, pool=isolated_pool)
     assert whole.type == pa.int16()
     assert whole.null_count == 1
+
+
+def test_values_that_no_row_refers_to_are_not_computed():
+    """A kernel that raises on one of them is not bothered with it."""
+
+    def picky(value):
+        if value == 0:
+            raise ZeroDivisionError
+        return 10 // value
+
+    column = pa.DictionaryArray.from_arrays(pa.array([1, None, 1]), pa.array([0, 5]))
+    assert parallel_map(picky, column).to_pylist() == [2, None, 2]

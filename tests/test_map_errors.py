@@ -178,3 +178,18 @@ def test_division_by_zero_is_numpys(isolated_pool):
     """Plain functions divide as arrays do: to infinity, without an error."""
     result = parallel_map(lambda x: 1 / x, np.array([0.0, -0.0, 2.0]), pool=isolated_pool)
     assert result.tolist() == [np.inf, -np.inf, 0.5]
+
+
+def test_masked_arrays_are_refused():
+    """Their mask would be lost; the message says what keeps it."""
+    masked = np.ma.masked_array([1.0, 2.0], [True, False])
+    for call in (lambda: parallel_map(np.sqrt, masked), lambda: engine.share(masked)):
+        with pytest.raises(TypeError, match=r"pyarrow\.array"):
+            call()
+
+
+@pytest.mark.parametrize("option", [{"grain": float("inf")}, {"timeout": "5"}, {"timeout": True}])
+def test_options_that_are_no_numbers_of_their_kind(option):
+    """They are named, before anything is computed."""
+    with pytest.raises(ValueError, match=next(iter(option))):
+        parallel_map(np.sqrt, np.ones(3), **option)

@@ -196,3 +196,11 @@ def test_a_refused_out_is_left_alone(isolated_pool):
         with pytest.raises(TypeError):
             parallel_map(func, x, y, out=out, pool=isolated_pool)
     assert np.all(out == 7)
+
+
+def test_halves_are_rounded_once(isolated_pool):
+    """From double to half by way of float would round some numbers twice."""
+    x = np.random.default_rng(5).standard_normal(50_000)
+    x[0] = 1 + 2**-11 + 2**-30
+    result = parallel_map(lambda v: v, x, dtype=np.float16, pool=isolated_pool, grain=5_000)
+    assert same_bits(result, x.astype(np.float16))

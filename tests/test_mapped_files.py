@@ -5,6 +5,7 @@ import pyarrow as pa
 
 import engine
 from engine import parallel_map
+from engine.memory.refs import Mapped
 
 
 def test_mapped_files_are_read_from_the_file(tmp_path, pools):
@@ -56,3 +57,23 @@ def test_columns_are_read_from_the_file(tmp_path, isolated_pool):
     expected = np.where(np.arange(rows) % 3 == 0, x + y, -x)
     assert result.null_count == 1
     assert np.array_equal(result.to_numpy()[1:], expected[1:])
+
+
+def test_more_files_than_a_worker_keeps_mapped(tmp_path, isolated_pool):
+    """All files of one call stay mapped until it is over."""
+    count = Mapped.FILES_MAX + 4
+    for number in range(count):
+        np.save(tmp_path / f"{number}.npy", np.full(200_000, float(number)))
+    arrays = [np.load(tmp_path / f"{number}.npy", mmap_mode="r") for number in range(count)]
+    total = engine.parallel_map_chunks(lambda *parts: sum(parts), *arrays, pool=isolated_pool)
+    assert (total == sum(range(count))).all()
+
+
+def test_a_file_that_grew_is_mapped_anew(tmp_path, isolated_pool):
+    """A worker that knows the shorter file does not read beyond what it mapped."""
+    path = tmp_path / "numbers"
+    for rows in (200_000, 900_000):
+        np.arange(float(rows)).tofile(path)
+        array = np.memmap(path, "f8", "r")
+        result = parallel_map(lambda x: x + 1, array, pool=isolated_pool, grain=100_000)
+        assert np.array_equal(result, array + 1)

@@ -231,3 +231,17 @@ def test_terminate_ends_the_calls_that_wait_for_their_turn():
     assert eventually(lambda: len(pool.supervisor.jobs) == SLOT_COUNT)
     pool.terminate()
     assert {type(one.ends()) for one in calls} == {engine.PoolClosedError}
+
+
+def test_terminate_ends_what_close_waits_for():
+    """A close() that waits for a call without end is not the last word."""
+    pool = engine.Pool(1, isolate=True)
+    call = Call(stuck, pool)
+    closing = threading.Thread(target=pool.close, daemon=True)
+    closing.start()
+    assert eventually(lambda: pool._closed)
+    pool.terminate()
+    closing.join(10)
+    call.join(10)
+    assert not closing.is_alive()
+    assert isinstance(call.outcome, engine.PoolClosedError)

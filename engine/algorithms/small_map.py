@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.memory.arrays import address_of, empty
+from engine.memory.arrays import address_of, dense
 from engine.pool import driver
 from engine.pool.functions import known_function
 from engine.pool.job import CALLER, note_of
@@ -50,7 +50,7 @@ def map_small(func: Callable[..., Any], arrays: tuple[Any, ...]) -> Any:
     count = first.size
     if not 0 < kernel.cost_ns * count <= ALONE_NS:
         return None
-    results = tuple(empty(shape, dtype) for dtype in typed.result_dtypes)
+    results = [dense(shape, dtype, count) for dtype in typed.result_dtypes]
     addresses = [address_of(one) for one in arrays]
     addresses += [address_of(one) for one in results]
     words = np.array(addresses + kernel.dense_steps, np.int64)
@@ -61,4 +61,4 @@ def map_small(func: Callable[..., Any], arrays: tuple[Any, ...]) -> Any:
         error.add_note(note_of(kernel.name, None, CALLER))
         raise
     kernel.learn_cost(time.perf_counter_ns() - begun, count)
-    return results if typed.is_tuple else results[0]
+    return tuple(results) if typed.is_tuple else results[0]

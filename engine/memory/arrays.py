@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, DTypeLike
 
-__all__ = ["address_of", "bytes_at", "empty", "full", "is_shared_array", "share_array", "zeros"]
+__all__ = [
+    "address_of",
+    "bytes_at",
+    "dense",
+    "empty",
+    "full",
+    "is_shared_array",
+    "share_array",
+    "zeros",
+]
 
 
 class _Bytes:
@@ -88,15 +97,19 @@ def empty(
             message = f"shape {dims}: negative dimensions are not allowed"
             raise ValueError(message)
         count *= dim
-    lease = arena_module.arena().lease(count * dtype.itemsize)
+    in_memory = dims if order == "C" else dims[::-1]
     if dtype.fields is None and dtype.subdtype is None:
-        array = np.asarray(
-            _Bytes(lease, lease.address, dims if order == "C" else dims[::-1], dtype.str)
-        )
+        array = dense(in_memory, dtype, count)
     else:
-        raw = np.asarray(_Bytes(lease, lease.address, (count * dtype.itemsize,), "|u1"))
-        array = raw.view(dtype).reshape(dims if order == "C" else dims[::-1])
+        raw = dense((count * dtype.itemsize,), np.dtype(np.uint8), count * dtype.itemsize)
+        array = raw.view(dtype).reshape(in_memory)
     return array if order == "C" else array.T
+
+
+def dense(shape: tuple[int, ...], dtype: np.dtype[Any], count: int) -> np.ndarray[Any, Any]:
+    """Make a C-ordered array of `count` elements of a plain dtype; checks nothing."""
+    lease = arena_module.arena().lease(count * dtype.itemsize)
+    return np.asarray(_Bytes(lease, lease.address, shape, dtype.str))
 
 
 def zeros(
