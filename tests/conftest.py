@@ -44,6 +44,13 @@ def isolated_pool():
         yield start(pool)
 
 
+@pytest.fixture(scope="module")
+def crew():
+    """Two workers that do everything and may be killed."""
+    with engine.Pool(2, isolate=True) as pool:
+        yield start(pool)
+
+
 @pytest.fixture(scope="session")
 def pools(pool2, isolated_pool):
     """Pools of one, two and three workers, and one in which the caller takes part."""

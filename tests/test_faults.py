@@ -38,14 +38,6 @@ STEPS = [
 X = np.arange(400.0)
 
 
-@pytest.fixture(scope="module")
-def crew():
-    """Two workers that do everything and may be killed."""
-    with engine.Pool(2, isolate=True) as pool:
-        assert_still_works(pool)
-        yield pool
-
-
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("how", DEATHS)
 def test_a_death_in_a_chunk_costs_nothing_but_time(crew, tmp_path, how, place):

@@ -16,14 +16,6 @@ pytestmark = pytest.mark.timeout(40)
 X = np.arange(400.0)
 
 
-@pytest.fixture(scope="module")
-def crew():
-    """Two workers that do everything."""
-    with engine.Pool(2, isolate=True) as pool:
-        assert_still_works(pool)
-        yield pool
-
-
 class TaxError(Exception):
     """Of the user's own, with arguments of its own."""
 
@@ -150,7 +142,7 @@ def test_an_exception_of_a_compiled_kernel_names_its_chunk(isolate):
     with engine.Pool(2, isolate=isolate) as pool:
         with pytest.raises(ValueError, match="too big for me") as caught:
             engine.parallel_map(picky, np.arange(4000.0), grain=100, pool=pool)
-        where = r"worker [01]" if isolate else r"(worker 0|the calling process)"
+        where = r"worker [01]" if isolate else r"(worker [01]|the calling process)"
         assert re.match(
             rf"in kernel picky, chunk \[1200, 1300\), {where}", caught.value.__notes__[0]
         )

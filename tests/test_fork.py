@@ -23,14 +23,6 @@ pytestmark = [
 X = np.arange(400.0)
 
 
-@pytest.fixture(scope="module")
-def crew():
-    """Two workers that do everything."""
-    with engine.Pool(2, isolate=True) as pool:
-        assert_still_works(pool)
-        yield pool
-
-
 def in_child(function):
     """Run a function in a forked child; fail as it fails."""
     reader, writer = os.pipe()

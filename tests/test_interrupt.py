@@ -58,14 +58,6 @@ engine.parallel_map_chunks(forever, np.arange(100.0))
 }
 
 
-@pytest.fixture(scope="module")
-def crew():
-    """Two workers that do everything."""
-    with engine.Pool(2, isolate=True) as pool:
-        assert_still_works(pool)
-        yield pool
-
-
 def stuck(chunk):
     """Never return, in Python."""
     threading.Event().wait()

@@ -19,14 +19,6 @@ pytestmark = pytest.mark.timeout(60)
 X = np.arange(400.0)
 
 
-@pytest.fixture(scope="module")
-def crew():
-    """Two workers that do everything."""
-    with engine.Pool(2, isolate=True) as pool:
-        assert_still_works(pool)
-        yield pool
-
-
 def mixed(pool, seed):
     """Make a few calls of different kinds, whose data no other thread has, and check them."""
     random = np.random.default_rng(seed)

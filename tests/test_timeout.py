@@ -26,14 +26,6 @@ pytestmark = pytest.mark.timeout(60)
 X = np.arange(400.0)
 
 
-@pytest.fixture(scope="module")
-def crew():
-    """Two workers that do everything."""
-    with engine.Pool(2, isolate=True) as pool:
-        assert_still_works(pool)
-        yield pool
-
-
 def stuck(chunk):
     """Never return, in Python."""
     threading.Event().wait()

@@ -26,10 +26,7 @@ import socket
 import threading
 import weakref
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from engine import system
 from engine.atomics import ring
@@ -38,13 +35,14 @@ from engine.memory import arena as arena_module
 from engine.memory.refs import set_private_in_reach
 from engine.pool import board as words
 from engine.pool.context import store_word
+from engine.pool.recruit import WorkerRecord, recruit
 from engine.process.starter import Starter, StarterGoneError
 
 if TYPE_CHECKING:
     from engine.pool.board import Board
     from engine.pool.job import Job
 
-__all__ = ["Supervisor", "WorkerRecord"]
+__all__ = ["Supervisor"]
 
 _TARGET = "engine.pool.worker:main"
 _MESSAGE_BYTES_MAX = 1 << 17
@@ -52,23 +50,6 @@ _MESSAGE_BYTES_MAX = 1 << 17
 # A pool whose workers end this often in a row without one becoming ready would
 # only go on burning CPU.
 _FAILED_STARTS_MAX = 5
-
-# What a worker finds in the caller's memory if the system lets it look there.
-_WITNESS = np.array([0x6E756D63726577], np.int64)
-
-
-@dataclass(slots=True)
-class WorkerRecord:
-    """One worker process as the caller knows it."""
-
-    rank: int
-    serial: int
-    sock: socket.socket
-    pid: int = 0
-    process_fd: int = -1
-    ready: bool = False
-    counted: Counter[str] = field(default_factory=Counter)
-
 
 _alive: weakref.WeakSet[Supervisor] = weakref.WeakSet()
 
@@ -227,29 +208,16 @@ class Supervisor:
                     self._selector.register(
                         self._starter.control, selectors.EVENT_READ, self._starter
                     )
-                self._spawn(rank, self._starter)
+                record = recruit(
+                    self._starter, self._board, self._config, rank, next(self._serials)
+                )
+                self._workers[rank] = record
+                self._selector.register(record.sock, selectors.EVENT_READ, record)
             except StarterGoneError:
                 return  # its end-of-file is on the way, and leads back here
             except OSError as error:
                 self._break(f"a worker process could not be started: {error}")
                 return
-
-    def _spawn(self, rank: int, starter: Starter) -> None:
-        worker = self._board.view(self._board.worker(rank), words.WORKER_WORDS)
-        worker[words.JOB] = worker[words.CHUNK] = worker[words.CLOSING] = 0
-        serial = next(self._serials)
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        witness = (os.getpid(), _WITNESS.ctypes.data, int(_WITNESS[0]))
-        try:
-            starter.spawn(serial, {**self._config, "rank": rank, "witness": witness}, theirs)
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        record = WorkerRecord(rank, serial, ours)
-        self._workers[rank] = record
-        self._selector.register(ours, selectors.EVENT_READ, record)
 
     def _watch(self) -> None:
         """Read and act until the pool closes; the thread's body."""

@@ -1,0 +1,75 @@
+"""Recruiting: how one worker is asked for, and what the caller knows of it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engine.pool import board as words
+
+if TYPE_CHECKING:
+    from engine.pool.board import Board
+    from engine.process.starter import Starter
+
+__all__ = ["WorkerRecord", "recruit"]
+
+# What a worker finds in the caller's memory if the system lets it look there.
+_WITNESS = np.array([0x6E756D63726577], np.int64)
+
+
+@dataclass(slots=True)
+class WorkerRecord:
+    """One worker process as the caller knows it.
+
+    Attributes
+    ----------
+    rank : int
+        Its place on the board.
+    serial : int
+        Its number among all workers of the pool, never used again.
+    sock : socket
+        The caller's end of the line to it.
+    pid, process_fd : int
+        Known once the start-up process has reported it; 0 and -1 before.
+    ready : bool
+        Whether it has said that it can work.
+    counted : Counter
+        What it last said to have compiled and loaded.
+    """
+
+    rank: int
+    serial: int
+    sock: socket.socket
+    pid: int = 0
+    process_fd: int = -1
+    ready: bool = False
+    counted: Counter[str] = field(default_factory=Counter)
+
+
+def recruit(
+    starter: Starter, board: Board, config: dict[str, Any], rank: int, serial: int
+) -> WorkerRecord:
+    """Ask the start-up process for a worker of a rank that has none.
+
+    Raises
+    ------
+    StarterGoneError, OSError
+        It could not be asked.
+    """
+    worker = board.view(board.worker(rank), words.WORKER_WORDS)
+    worker[words.JOB] = worker[words.CHUNK] = worker[words.CLOSING] = 0
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    witness = (os.getpid(), _WITNESS.ctypes.data, int(_WITNESS[0]))
+    try:
+        starter.spawn(serial, {**config, "rank": rank, "witness": witness}, theirs)
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    return WorkerRecord(rank, serial, ours)
