@@ -29,9 +29,9 @@ ALONE_NS = 100_000
 # How long the caller computes alone to learn what an unknown kernel costs.
 _PROBE_NS = 50_000
 
-# A chunk should take about this long: a thousand times what a claim costs, and
+# A chunk should take about this long: hundreds of times what a claim costs, and
 # short enough for the last one not to keep everybody waiting.
-_CHUNK_NS = 200_000
+_CHUNK_NS = 50_000
 
 # Chunks a participant should find at least, so that uneven ones balance.
 _CHUNKS_PER_PROCESS = 16
