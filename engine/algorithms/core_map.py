@@ -9,7 +9,7 @@ from numba import types
 from numba.np import numpy_support
 
 from engine.algorithms.kernel_errors import kernel_errors
-from engine.algorithms.operands import check_outputs
+from engine.algorithms.operands import broadcast_steps, check_outputs
 from engine.errors import KernelTypeError
 from engine.memory.arrays import address_of, empty, is_shared_array, share_array
 from engine.memory.ledger import count_copy
@@ -129,8 +129,6 @@ def core_operand(
     shared memory, because a worker could not read a cell of it in one piece.
     """
     split = array.ndim - core_ndim
-    own = array.shape[:split]
-    own = (1,) * (len(outer) - len(own)) + own
     if core_ndim == 0 and scalar:
         cell: Cell = scalar_cell(array.dtype)
         core_shape: tuple[int, ...] = ()
@@ -149,15 +147,10 @@ def core_operand(
             contiguous=contiguous,
             writable=is_output or writable,
         )
-    own_steps = (0,) * (len(outer) - split) + array.strides[:split]
-    steps = tuple(
-        step if length == wanted else 0
-        for step, length, wanted in zip(own_steps, own, outer, strict=True)
-    )
     return Operand(
         cell,
         address_of(array),
-        steps,
+        broadcast_steps(array.shape[:split], array.strides[:split], outer),
         core_shape,
         core_strides,
         refer=lambda: refer(array, writable=is_output or writable),

@@ -96,8 +96,10 @@ def parallel_map(
 
     Notes
     -----
-    Nothing is copied but inputs of another byte order.  Private inputs are read
-    by the workers a tile at a time.  Concurrency: any thread.
+    Private inputs are read by the workers a tile at a time.  Copied are inputs of
+    another byte order, results for an ``out=`` that overlaps an input, and private
+    arrays where the system keeps workers from reading them; `statistics` counts
+    it all.  Concurrency: any thread.
 
     Examples
     --------

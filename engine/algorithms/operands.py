@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "as_arrays",
+    "broadcast_steps",
     "check_agreement",
     "check_castable",
     "check_outputs",
@@ -97,20 +98,24 @@ def elementwise_operand(
     array: np.ndarray[Any, Any], cell: Cell, shape: tuple[int, ...], *, is_output: bool = False
 ) -> Operand:
     """Make the operand of a scalar cell, broadcast to the call's shape."""
-    steps = array.strides
-    if array.shape != shape:
-        own = (1,) * (len(shape) - array.ndim) + array.shape
-        own_steps = (0,) * (len(shape) - array.ndim) + array.strides
-        steps = tuple(
-            step if length == wanted else 0
-            for step, length, wanted in zip(own_steps, own, shape, strict=True)
-        )
+    same = array.shape == shape
     return Operand(
         cell,
         address_of(array),
-        steps,
+        array.strides if same else broadcast_steps(array.shape, array.strides, shape),
         refer=lambda: refer(array, writable=is_output),
         is_output=is_output,
+    )
+
+
+def broadcast_steps(
+    own: tuple[int, ...], strides: tuple[int, ...], shape: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Give the steps along each axis of a broadcast shape; 0 where the array repeats."""
+    missing = (0,) * (len(shape) - len(own))
+    return missing + tuple(
+        step if length == wanted else 0
+        for step, length, wanted in zip(strides, own, shape[len(missing) :], strict=True)
     )
 
 

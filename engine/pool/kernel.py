@@ -4,7 +4,7 @@ The caller compiles; workers load the same machine code under the kernel's key.
 numba can serialise what its own disk cache needs, a `CompileResult`, by the
 private `_reduce` and `_rebuild`; the version bound in ``pyproject.toml`` and the
 tests in ``tests/test_kernel.py`` guard that.  Where code is tied to addresses of
-the caller (a ctypes pointer, say), the function itself travels and the worker
+the caller (a global array of more than a megabyte, say), the function itself travels and the worker
 compiles it; `counters` shows that it happened.
 """
 
@@ -127,7 +127,15 @@ class Kernel:
         if not self.result.library.has_dynamic_globals:
             return pickle.dumps(("code", self.result._reduce()))  # noqa: SLF001
         recipe = (self.function.dispatcher, self.inputs, self.outputs, self.masked)
-        return pickle.dumps(("recipe", dump_function(recipe)))
+        try:
+            return pickle.dumps(("recipe", dump_function(recipe)))
+        except Exception as error:
+            raise KernelTypeError(
+                kernel=self.name,
+                argument_types=_names(self.inputs),
+                reason=f"it holds something that only this process has ({error})",
+                hint="Give it to workers by an importable module that makes it there.",
+            ) from error
 
 
 def native_address(result: Any) -> int:

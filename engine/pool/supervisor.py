@@ -303,7 +303,7 @@ class Supervisor:
         elif verb == "retiring":
             # Leaving on purpose is no failed start, even before the first task.
             record.ready = True
-        else:
+        elif verb != "loaded":
             self._hear_job(record, verb, rest)
         return True
 

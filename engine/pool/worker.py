@@ -139,6 +139,8 @@ class Worker:
                 self._payloads[key] = (
                     load_kernel(code) if isinstance(spec, NativeTask) else load_function(code)
                 )
+                # Compiled work sends no other message that the counters could ride on.
+                self._send(("loaded",))
                 if len(self._payloads) > _PAYLOADS_KEPT:
                     self._payloads.popitem(last=False)
             loaded = self._payloads[key]
