@@ -1,9 +1,10 @@
 """Atomic operations and waits on shared 64-bit words, for nopython code.
 
 A word is named by its address (an ``intp``), because the same word has another
-address in each process.  Every operation is sequentially consistent: the words
-are few and touched once a chunk, so the strongest order costs nothing that can
-be measured and saves a proof at each use.
+address in each process.  Every operation is sequentially consistent, which saves a
+proof at each use, but for `store_after` and `store_byte`: what these write (marks,
+statistics, the number of the running chunk) is only read when its writer has left or
+died, and once a chunk they spare it the wait for a cache line.
 
 A *doorbell* is two words side by side, `{ count, parked }`.  `ring` adds one to
 `count` and makes a system call only if somebody is parked; `await_ring` spins
@@ -41,6 +42,7 @@ __all__ = [
     "pause",
     "ring",
     "store",
+    "store_after",
     "store_byte",
 ]
 
@@ -79,6 +81,21 @@ def store(typingctx: Any, address: Any, value: Any) -> Any:
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         builder.store_atomic(args[1], _word(builder, args[0]), _ORDER, _WORD_BYTES)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.int64), codegen
+
+
+@intrinsic
+def store_after(typingctx: Any, address: Any, value: Any) -> Any:
+    """Atomically write a word, after everything this process wrote before it.
+
+    Unlike `store` it does not wait until others can see it, so it must not stand
+    before a load that decides something by what others wrote.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.store_atomic(args[1], _word(builder, args[0]), "release", _WORD_BYTES)
         return context.get_dummy_value()
 
     return types.void(types.intp, types.int64), codegen

@@ -27,7 +27,7 @@ from engine.pool.job import Job
 pytestmark = pytest.mark.timeout(40)
 
 STEPS = [
-    ("announce", "after"),
+    ("serve", "after"),
     ("claim_chunk", "before"),
     ("claim_chunk", "after"),
     ("finish_chunk", "before"),

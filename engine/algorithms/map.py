@@ -23,8 +23,8 @@ from engine.algorithms.typed_kernel import typed_kernel
 from engine.memory.arrays import is_shared_array
 from engine.memory.ledger import count_copy
 from engine.memory.refs import private_in_reach
-from engine.pool.functions import compilable, name_of
-from engine.pool.native import run_native
+from engine.pool.functions import compilable, known_function, name_of
+from engine.pool.native import rouse, run_native
 from engine.pool.program import merge_axes
 
 if TYPE_CHECKING:
@@ -133,7 +133,8 @@ def _map(
     func: Callable[..., Any], arrays: tuple[Any, ...], out: Any, dtype: Any, options: CallOptions
 ) -> Any:
     """Choose how to map by the kinds of function and arguments."""
-    if any(is_arrow(one) for one in arrays):
+    plain = all(type(one) is np.ndarray for one in arrays)
+    if not plain and any(is_arrow(one) for one in arrays):
         if out is not None:
             message = "out= takes NumPy arrays; results of Arrow inputs are new Arrow arrays"
             raise TypeError(message)
@@ -143,8 +144,10 @@ def _map(
         return arrow_map.map_arrow(func, arrays, dtype, options)
     if isinstance(func, np.ufunc):
         return ufunc_map.map_ufunc(func, arrays, out, dtype, options)
-    with kernel_errors(name_of(func), (type(one).__name__ for one in arrays)):
-        function = compilable(func)
+    function = known_function(func)
+    if function is None:
+        with kernel_errors(name_of(func), (type(one).__name__ for one in arrays)):
+            function = compilable(func)
     inputs = as_arrays(arrays, function.name)
     if function.core_inputs is not None:
         return core_map.map_cores(function, inputs, out, dtype, options)
@@ -160,12 +163,13 @@ def _map_elements(
 ) -> Any:
     shape = inputs[0].shape
     if any(one.shape != shape for one in inputs):
-        shape = np.broadcast_shapes(*(one.shape for one in inputs))
+        shape = np.broadcast(*inputs).shape
     if options.pool is not None and prod(shape) >= _LARGE_ELEMENTS:
         # So that workers start while the function is being compiled.
         options.pool.start()
     dtypes = tuple(one.dtype for one in inputs)
     typed = typed_kernel(function, dtypes, dtype)
+    rouse(typed.kernel, prod(shape), options)
     if out is None:
         outputs = tuple(make_output(shape, one, inputs) for one in typed.result_dtypes)
         targets = outputs
@@ -176,7 +180,8 @@ def _map_elements(
             check_castable(function.name, typed.result_dtypes, wanted)
         else:
             check_agreement(typed.result_dtypes, wanted)
-        typed = typed_kernel(function, dtypes, wanted)
+        if wanted != typed.result_dtypes:
+            typed = typed_kernel(function, dtypes, wanted)
         targets = _apart_from(outputs, inputs)
     kernel = typed.kernel
     operands = [

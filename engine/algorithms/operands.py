@@ -30,6 +30,9 @@ __all__ = [
     "refuse_masked",
 ]
 
+# Of the dtypes that hold numbers.
+_KINDS = "biufcmM"
+
 
 def is_number(value: Any) -> bool:
     """Tell whether a value is a Python number that NumPy treats as weak (NEP 50)."""
@@ -62,6 +65,11 @@ def as_arrays(
     beside them (NEP 50).  Arrays of another byte order are copied, because no
     compiled kernel can read them.
     """
+    if all(
+        type(one) is np.ndarray and one.dtype.isnative and one.dtype.kind in _KINDS
+        for one in arrays
+    ):
+        return list(arrays)
     plain = [one for one in arrays if not isinstance(one, int | float | complex)]
     refuse_masked(plain)
     given = [np.asarray(one) for one in plain]
@@ -73,7 +81,7 @@ def as_arrays(
             array = _weak_scalar(one, dtypes)
         else:
             array = next(remaining)
-        if array.dtype.hasobject or array.dtype.kind not in "biufcmM":
+        if array.dtype.hasobject or array.dtype.kind not in _KINDS:
             raise KernelTypeError(
                 kernel=name,
                 argument_types=tuple(str(np.asarray(a).dtype) for a in arrays),

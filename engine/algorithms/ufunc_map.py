@@ -20,10 +20,12 @@ from engine.algorithms.operands import (
     is_number,
 )
 from engine.errors import KernelTypeError
+from engine.memory import arena as arena_module
 from engine.memory.arrays import empty, is_shared_array
 from engine.memory.ledger import count_copy
 from engine.pool.chunks import choose_grid, run_chunks
-from engine.pool.context import claim_chunk, finish_chunk, in_worker
+from engine.pool.claims import claim_chunk, finish_chunk
+from engine.pool.context import in_worker
 from engine.pool.job import CALLER, note_of
 from engine.pool.kernel import HINT_CHUNKS
 from engine.pool.sinks import IntoArrays
@@ -214,11 +216,12 @@ def _run(
     grid = choose_grid(outer[axis], element_bytes, options.grain)
     source = ArraySource(grid, tuple(describe_array(one) for one in views), tuple(whole))
     sink = IntoArrays(grid, tuple(describe_array(one, writable=True) for one in moved))
+    segment = arena_module.arena().base
 
-    def take_part(slot: int, me: int, done: int) -> bool:
+    def take_part(slot: int, me: int) -> bool:
         until = time.monotonic() + _CALLER_SLICE_S
         while time.monotonic() < until:
-            chunk = claim_chunk(slot, 0, grid.count)
+            chunk = claim_chunk(slot, segment)
             if chunk < 0:
                 return True
             start, stop = grid.bounds(chunk)
@@ -229,7 +232,7 @@ def _run(
                 ),
                 tuple(one[start:stop] for one in moved),
             )
-            finish_chunk(done + chunk, me)
+            finish_chunk(slot, me, segment, chunk)
         return False
 
     alone = not options.pool.isolate and options.timeout_s is None

@@ -52,6 +52,7 @@ CLOSING = 2  # 1: leave when no job is open
 JOB = LINE  # serial of the job announced, 0 for none
 CHUNK = LINE + 1  # 1 + number of the chunk being run, 0 for none
 CHUNKS_RUN = LINE + 2  # for statistics
+SLOT = LINE + 3  # number of the slot of the job announced
 WORKER_WORDS = 2 * LINE
 
 # Words of a job slot, from its first line.
@@ -60,9 +61,14 @@ RANKS = 1  # workers with a rank below this take part
 KEY = 2  # of the payload that the job needs
 PAYLOAD = 3  # its offset in the segment
 PAYLOAD_BYTES = 4
-SPEC = 5  # offset of the job's description
-SPEC_BYTES = 6
+SPEC = 5  # offset of what only Python code can read of the job's description
+SPEC_BYTES = 6  # 0 if all of it is in these words and the image
 COUNT = 7  # how many chunks can be claimed
+FIRST, STOP, LENGTH = 8, 9, 10  # chunk k of a program: [FIRST + k * LENGTH, ...), cut at STOP
+ORDER = 11  # offset of the list of chunks to run, -1 for all in order
+DONE = 12  # offset of a byte a chunk, set when it is finished
+IMAGE = 13  # offset of a program's image
+IMAGE_WORDS = 14  # 0 if the job runs Python code
 NEXT = LINE  # how many were
 LEFT = 2 * LINE  # a doorbell: rung when a worker has left the job
 LEFT_PARKED = LEFT + 1

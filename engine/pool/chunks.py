@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import pickle
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from engine.pool.job import Job
 from engine.pool.kernel import Payload
 from engine.pool.native import CHUNKS_MAX
 from engine.pool.sources import Grid
-from engine.pool.tasks import ChunkTask
+from engine.pool.tasks import ChunkTask, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +66,7 @@ def run_chunks(
     caller_pid: int,
     options: CallOptions,
     provide: Callable[..., int] | None = None,
-    join: Callable[[int, int, int], bool] | None = None,
+    join: Callable[[int, int], bool] | None = None,
 ) -> None:
     """Run a callable on every chunk of a source and hand the results to a sink.
 
@@ -88,8 +89,11 @@ def run_chunks(
         options.pool,
         name=name,
         payload=function_payload(function),
-        chunk_count=chunk_count,
-        describe=lambda order, done, count: ChunkTask(source, sink, count, order, done, caller_pid),
+        task=Task(
+            chunk_count,
+            spec=pickle.dumps(ChunkTask(source, sink, caller_pid), protocol=5),
+            keep=source,
+        ),
         ranges=ranges,
         join=join,
         provide=provide,

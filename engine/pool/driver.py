@@ -1,4 +1,4 @@
-"""The driver: walks a program over ranges of indices, and claims chunks of a job.
+"""The driver: walks a program over ranges of indices.
 
 A *program* is a kernel bound to addresses, as one array of 64-bit words, laid out
 for the process that runs it:
@@ -12,6 +12,10 @@ A cell's bytes are read and written in place (`DIRECT`), or, when they are priva
 to another process, a tile at a time through a buffer (`FETCH`, `DELIVER`): the
 kernel of the system copies them from or to that process, so the private array is
 never copied as a whole.
+
+An *image* is a program on its way to another process.  Bases in the segment are
+offsets in it (`SHARED`), which `relocate` turns into addresses; bases anywhere else
+(`ELSEWHERE`) are filled in by Python code: see `engine.pool.program`.
 
 Everything here is compiled once and kept in numba's disk cache; only the inner
 loop differs from kernel to kernel.
@@ -29,21 +33,21 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from engine.atomics import fetch_add, load, monotonic_ns, store, store_byte
-from engine.pool.board import CHUNK, CHUNKS_RUN, NEXT
+from engine.atomics import load, monotonic_ns
 from engine.pool.loop import INNER_ARGUMENTS
+from engine.pool.peers import VECTOR_WORDS, copy_cells, copy_span
 
 __all__ = [
     "CELL",
     "DELIVER",
     "DIRECT",
+    "ELSEWHERE",
     "FETCH",
     "HEADER",
     "SCRATCH_WORDS",
-    "copy_from_peer",
-    "gather_from_peer",
+    "SHARED",
     "probe",
-    "run_claims",
+    "relocate",
     "run_dense",
     "run_range",
 ]
@@ -57,17 +61,14 @@ HEADER = 6
 BASE, REACH, CELL_BYTES, BUFFER = range(4)
 CELL = 4
 
-DIRECT, FETCH, DELIVER = range(3)
+DIRECT, FETCH, DELIVER, SHARED, ELSEWHERE = range(5)
 
 # Scratch: pointers, steps, and the vectors of one process_vm_readv call.
 CELLS_MAX = 64
-VECTORS_MAX = 512
 _STEPS_AT = CELLS_MAX
 _VECTORS_AT = 2 * CELLS_MAX
-SCRATCH_WORDS = 3 * CELLS_MAX + 4 * VECTORS_MAX
-
-# The system copies less than 2 GiB in one call.
-_COPY_BYTES_MAX = 1 << 30
+_ROW_AT = _VECTORS_AT + VECTOR_WORDS
+SCRATCH_WORDS = _ROW_AT + CELLS_MAX
 
 _I64 = ir.IntType(64)
 
@@ -90,81 +91,6 @@ def _call_inner(
     return types.void(types.intp, *INNER_ARGUMENTS), codegen
 
 
-def _peer_copy(symbol: str) -> Any:
-    """Make the intrinsic for process_vm_readv or process_vm_writev (same arguments)."""
-
-    @intrinsic
-    def call(typingctx: Any, pid: Any, here: Any, there: Any, vectors: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            kind = ir.FunctionType(_I64, [_I64] * 6)
-            function = cgutils.get_or_insert_function(builder.module, kind, symbol)
-            pid, here, there, vectors = args
-            none = ir.Constant(_I64, 0)
-            return builder.call(function, [pid, here, vectors, there, vectors, none])
-
-        return types.int64(types.intp, types.intp, types.intp, types.intp), codegen
-
-    return call
-
-
-_readv = _peer_copy("process_vm_readv")
-_writev = _peer_copy("process_vm_writev")
-
-
-@njit(nogil=True, cache=True)
-def _transfer(outward, pid, vectors, count):
-    """Copy `count` vectors; raise if the system did not copy every byte."""
-    wanted = 0
-    for at in range(count):
-        wanted += vectors[2 * at + 1]
-    here = vectors.ctypes.data
-    there = here + 16 * VECTORS_MAX
-    copied = _writev(pid, here, there, count) if outward else _readv(pid, here, there, count)
-    if copied != wanted:
-        raise OSError("the memory of the calling process could not be reached")
-
-
-@njit(nogil=True, cache=True)
-def _exchange(outward, pid, vectors, local, remote, step, count, cell_bytes):
-    """Copy `count` cells between a dense local buffer and a strided remote array."""
-    at = 0
-    while at < count:
-        some = min(count - at, VECTORS_MAX)
-        for k in range(some):
-            vectors[2 * k] = local + (at + k) * cell_bytes
-            vectors[2 * k + 1] = cell_bytes
-            vectors[2 * VECTORS_MAX + 2 * k] = remote + (at + k) * step
-            vectors[2 * VECTORS_MAX + 2 * k + 1] = cell_bytes
-        _transfer(outward, pid, vectors, some)
-        at += some
-
-
-@njit(nogil=True, cache=True)
-def _copy_span(outward, pid, vectors, local, remote, nbytes):
-    """Copy one run of bytes."""
-    at = 0
-    while at < nbytes:
-        some = min(nbytes - at, _COPY_BYTES_MAX)
-        vectors[0] = local + at
-        vectors[1] = some
-        vectors[2 * VECTORS_MAX] = remote + at
-        vectors[2 * VECTORS_MAX + 1] = some
-        _transfer(outward, pid, vectors, 1)
-        at += some
-
-
-@njit(nogil=True, cache=True)
-def copy_from_peer(pid, scratch, local, remote, nbytes):
-    """Copy bytes from another process's memory to an address of this one."""
-    _copy_span(False, pid, scratch[_VECTORS_AT:], local, remote, nbytes)
-
-
-@njit(nogil=True, cache=True)
-def gather_from_peer(pid, scratch, local, remote, step, count, cell_bytes):
-    """Copy strided cells of another process's memory densely to an address of this one."""
-    _exchange(False, pid, scratch[_VECTORS_AT:], local, remote, step, count, cell_bytes)
-
-
 @njit(nogil=True, cache=True)
 def _fetch(pid, scratch, k, buffer, cell_bytes, count):
     """Bring the cells that pointer k names into its buffer; point it there."""
@@ -173,16 +99,16 @@ def _fetch(pid, scratch, k, buffer, cell_bytes, count):
     step = scratch[_STEPS_AT + k]
     if cell_bytes == 0:
         low = pointer >> 3
-        _copy_span(False, pid, vectors, buffer, low, ((pointer + count - 1) >> 3) - low + 1)
+        copy_span(False, pid, vectors, buffer, low, ((pointer + count - 1) >> 3) - low + 1)
         scratch[k] = (buffer << 3) + (pointer & 7)
     elif step == 0:
-        _copy_span(False, pid, vectors, buffer, pointer, cell_bytes)
+        copy_span(False, pid, vectors, buffer, pointer, cell_bytes)
         scratch[k] = buffer
     elif step == cell_bytes:
-        _copy_span(False, pid, vectors, buffer, pointer, count * cell_bytes)
+        copy_span(False, pid, vectors, buffer, pointer, count * cell_bytes)
         scratch[k] = buffer
     else:
-        _exchange(False, pid, vectors, buffer, pointer, step, count, cell_bytes)
+        copy_cells(False, pid, vectors, buffer, pointer, step, count, cell_bytes)
         scratch[k] = buffer
         scratch[_STEPS_AT + k] = cell_bytes
 
@@ -227,9 +153,9 @@ def _deliver(program, scratch, row, count):
         remote = program[cell + BASE] + row[k]
         pid = program[PEER_PID]
         if step == cell_bytes:
-            _copy_span(True, pid, vectors, buffer, remote, count * cell_bytes)
+            copy_span(True, pid, vectors, buffer, remote, count * cell_bytes)
         else:
-            _exchange(True, pid, vectors, buffer, remote, step, count, cell_bytes)
+            copy_cells(True, pid, vectors, buffer, remote, step, count, cell_bytes)
 
 
 @njit(
@@ -241,7 +167,7 @@ def run_range(program, scratch, start, stop):
     ndim = program[NDIM]
     stride = CELL + ndim
     inner_length = program[HEADER + ndim - 1]
-    row = scratch[_VECTORS_AT + 4 * VECTORS_MAX :]
+    row = scratch[_ROW_AT:]
     at = start
     while at < stop:
         rest = at // inner_length
@@ -305,63 +231,30 @@ def probe(program, scratch, start, stop, budget_ns):
 
 
 @njit(
-    types.int64(
-        types.int64[::1],
-        types.int64[::1],
-        types.intp,
-        types.intp,
-        types.intp,
-        types.intp,
-        types.int64,
-        types.int64,
-        types.int64,
-        types.int64,
-        types.int64,
-    ),
+    types.void(types.intp, types.int64, types.intp, types.intp, types.int64[::1]),
     nogil=True,
     cache=True,
 )
-def run_claims(
-    program, scratch, job, me, order, done, first, stop, chunk_length, chunk_count, budget_ns
-):
-    """Claim chunks of a job and run them until none is left or the budget is spent.
+def relocate(image, count, segment, inner, program):
+    """Make a program of this process from an image of `count` words in the segment.
 
     Parameters
     ----------
-    job, me : address
-        Of the job's words and of this participant's words on the board.
-    order : address
-        Of a list of chunk numbers to run, 0 for all of them in order.
-    done : address
-        Of one byte a chunk, set after the chunk's last write.
-    first, stop : int
-        The half-open range of indices that the chunks divide.
-    chunk_count : int
-        How many claims there are.
-
-    Returns
-    -------
-    int
-        1 when nothing is left to claim, 0 when the budget was spent before.
-
-    Notes
-    -----
-    Killed between the claim and the mark in `done`, a participant leaves that
-    chunk claimed and unmarked; the job runs it again.  `me[CHUNK]` says which
-    chunk was *running*, so that a chunk that kills is told from bad luck.
+    image : address
+    segment : address
+        Where this process has mapped the segment.
+    inner : address
+        Of the kernel's inner loop in this process.
+    program : int64 array
+        At least `count` words, which are written.
     """
-    deadline = monotonic_ns() + budget_ns
-    word = 8
-    while True:
-        claimed = fetch_add(job + word * NEXT, 1)
-        if claimed >= chunk_count:
-            return 1
-        chunk = claimed if order == 0 else load(order + word * claimed)
-        store(me + word * CHUNK, chunk + 1)
-        lower = first + chunk * chunk_length
-        run_range(program, scratch, lower, min(lower + chunk_length, stop))
-        store_byte(done + chunk, 1)
-        store(me + word * CHUNK, 0)
-        store(me + word * CHUNKS_RUN, load(me + word * CHUNKS_RUN) + 1)
-        if budget_ns > 0 and monotonic_ns() >= deadline:
-            return 0
+    for at in range(count):
+        program[at] = load(image + 8 * at)
+    program[INNER] = inner
+    ndim = program[NDIM]
+    for k in range(program[CELL_COUNT]):
+        cell = HEADER + ndim + k * (CELL + ndim)
+        if program[cell + REACH] == SHARED:
+            is_bit = program[cell + CELL_BYTES] == 0
+            program[cell + BASE] += segment * 8 if is_bit else segment
+            program[cell + REACH] = DIRECT

@@ -1,7 +1,7 @@
 """One user call, from its publication to its result, whatever dies on the way.
 
     caller                         board                       workers
-    write description ──────────▶ slot words
+    write task ─────────────────▶ slot words
     open_slot, ring bells ──────▶ SERIAL, NEXT ──claim──────▶ run chunk, mark done
     claim and run too (join) ───▶ NEXT
     wait until nothing is left and nobody is inside  ◀─ring── leave
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import ctypes
 import itertools
 import pickle
 import time
@@ -29,7 +30,7 @@ import numpy as np
 from engine import atomics
 from engine.errors import TimeoutError, WorkerDiedError  # noqa: A004
 from engine.memory import arena as arena_module
-from engine.memory.arrays import zeros
+from engine.memory.arrays import address_of, zeros
 from engine.pool import board as words
 from engine.pool.board import has_left, open_slot, retire
 from engine.pool.context import load_word, store_word
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from engine.pool.kernel import Payload
     from engine.pool.pool import Pool
+    from engine.pool.tasks import Task
 
 __all__ = ["ATTEMPTS_MAX", "CALLER", "Job", "note_of"]
 
@@ -86,14 +88,11 @@ class Job:
         Of the user's function.
     payload : Payload
         The code that workers need.
-    chunk_count : int
-    describe : callable
-        ``(order_offset, done_offset, count) -> task`` for a wave.
+    task : Task
     ranges : callable
         ``chunk -> (start, stop)``, for messages.
     join : callable, optional
-        ``(slot, me, done_address) -> finished`` runs chunks in the caller for a
-        short while.
+        ``(slot, me) -> finished`` runs chunks in the caller for a short while.
     provide : callable, optional
         ``(rank, verb, chunk, *detail) -> offset`` gives memory that a worker asks for;
         called by the supervisor.
@@ -110,10 +109,9 @@ class Job:
         *,
         name: str,
         payload: Payload,
-        chunk_count: int,
-        describe: Callable[[int, int, int], Any],
+        task: Task,
         ranges: Callable[[int], tuple[int, int]],
-        join: Callable[[int, int, int], bool] | None = None,
+        join: Callable[[int, int], bool] | None = None,
         provide: Callable[..., int] | None = None,
         timeout_s: float | None = None,
         retries: int = ATTEMPTS_MAX - 1,
@@ -124,8 +122,7 @@ class Job:
         self._supervisor = pool.supervisor
         self._name = name
         self._payload = payload
-        self._chunk_count = chunk_count
-        self._describe = describe
+        self._task = task
         self._ranges = ranges
         self._join = join
         self._provide = provide
@@ -139,8 +136,25 @@ class Job:
         self._slot = 0
         self._entry_deaths = 0
         self._last_exitcode = 0
-        self._spec_lease: Any = None
-        self._done = zeros(chunk_count, np.uint8)
+        self._order: np.ndarray[Any, Any] | None = None
+        self._publish_task()
+
+    def _publish_task(self) -> None:
+        """Lease a block for what workers read of the task, and for the marks."""
+        image, spec, chunk_count = self._task.image, self._task.spec, self._task.chunk_count
+        image_bytes = 0 if image is None else image.nbytes
+        marks_at = image_bytes + len(spec)
+        owner = arena_module.arena()
+        lease: Any = owner.lease(marks_at + chunk_count)
+        if image is not None:
+            ctypes.memmove(lease.address, address_of(image), image_bytes)
+        if spec:
+            ctypes.memmove(lease.address + image_bytes, spec, len(spec))
+        # The marks hold the lease, and this job the marks: an error's traceback may be
+        # cut short while workers still read.
+        self._done = np.ndarray(chunk_count, np.uint8, lease, marks_at)
+        self._done.fill(0)
+        self._offsets = (lease.offset, lease.offset + image_bytes, lease.offset + marks_at)
 
     def run(self) -> None:
         """Run every chunk exactly to its end, or raise.
@@ -151,37 +165,34 @@ class Job:
             See there.  An exception of the user's function is raised as it is.
         """
         ranks = self._pool.compiled_ranks if self._join is not None else self._pool.processes
-        done = self._done
         self._supervisor.want(ranks)
-        order: np.ndarray[Any, Any] | None = None
-        me = np.zeros(words.WORKER_WORDS, np.int64)
-        with contextlib.ExitStack() as held:
-            try:
-                slot = held.enter_context(self._pool.slot(self._left_s()))
-            except builtins.TimeoutError:
-                raise self._out_of_time() from None
-            self._slot = slot
-            try:
-                # One dictionary operation each, so that no interrupt leaves half of it.
-                self._supervisor.jobs[self.serial] = self
-                while True:
-                    self._run_wave(slot, ranks, order, done, me)
-                    order = self._missing(done)
-                    if order is None:
-                        return
-                    ranks = self._pool.processes
-                    self._supervisor.want(ranks)
-                    self._join = None
-            except BaseException as error:
-                self._abandon(slot, error)
-                raise
-            finally:
-                self._supervisor.jobs.pop(self.serial, None)
-                if not self._is_empty():
-                    # Interrupted even while it was being abandoned: what its workers
-                    # may still touch is never given to anybody else.
-                    held.pop_all()
-                    self._supervisor.abandoned.append(self)
+        try:
+            slot = self._slot = self._pool.take_slot(self._left_s())
+        except builtins.TimeoutError:
+            raise self._out_of_time() from None
+        try:
+            # One dictionary operation each, so that no interrupt leaves half of it.
+            self._supervisor.jobs[self.serial] = self
+            while True:
+                self._run_wave(slot, ranks)
+                self._order = self._missing()
+                if self._order is None:
+                    return
+                ranks = self._pool.processes
+                self._supervisor.want(ranks)
+                self._join = None
+        except BaseException as error:
+            self._abandon(slot, error)
+            raise
+        finally:
+            self._supervisor.jobs.pop(self.serial, None)
+            if self._is_empty():
+                self._pool.give_slot(slot)
+            else:
+                # Interrupted even while it was being abandoned: what its workers may
+                # still touch, the slot too, is never given to anybody else.
+                self._supervisor.abandoned.append(self)
+            if self._supervisor.waits_for_jobs:
                 with self._supervisor.lock:
                     self._supervisor.lock.notify_all()
 
@@ -220,45 +231,40 @@ class Job:
         """Make the waiting caller look again."""
         atomics.ring(self._slot + words.WORD * words.LEFT)
 
-    def _run_wave(
-        self,
-        slot: int,
-        ranks: int,
-        order: np.ndarray[Any, Any] | None,
-        done: np.ndarray[Any, Any],
-        me: np.ndarray[Any, Any],
-    ) -> None:
+    def _run_wave(self, slot: int, ranks: int) -> None:
         """Publish some chunks, take part, and wait until nobody is inside."""
-        owner = arena_module.arena()
-        count = self._chunk_count if order is None else len(order)
-        order_at = -1 if order is None else order.ctypes.data - owner.base
-        task = self._describe(order_at, done.ctypes.data - owner.base, count)
-        spec = pickle.dumps(task, protocol=5)
-        # On the job, not in this frame alone: an error's traceback may be cut short
-        # while workers still read.
-        lease = self._spec_lease = owner.lease(len(spec))
-        owner.mapping[lease.offset : lease.offset + len(spec)] = spec
+        task, order = self._task, self._order
+        count = task.chunk_count if order is None else len(order)
+        image_at, spec_at, done_at = self._offsets
         view = self._pool.board.view(slot, words.SLOT_WORDS)
         view[words.RANKS] = ranks
         view[words.KEY] = self._payload.key
         view[words.PAYLOAD] = self._payload.lease.offset
         view[words.PAYLOAD_BYTES] = self._payload.nbytes
-        view[words.SPEC] = lease.offset
-        view[words.SPEC_BYTES] = len(spec)
+        view[words.SPEC] = spec_at
+        view[words.SPEC_BYTES] = len(task.spec)
         view[words.COUNT] = count
+        view[words.FIRST] = task.first
+        view[words.STOP] = task.stop
+        view[words.LENGTH] = task.chunk_length
+        view[words.ORDER] = -1 if order is None else address_of(order) - arena_module.arena().base
+        view[words.DONE] = done_at
+        view[words.IMAGE] = image_at
+        view[words.IMAGE_WORDS] = 0 if task.image is None else len(task.image)
         open_slot(slot, self.serial)
         self._supervisor.ring(ranks)
         if self._join is not None:
-            my_words, marks = me.ctypes.data, done.ctypes.data
+            me = np.zeros(words.WORKER_WORDS, np.int64)
+            my_words = address_of(me)
             try:
-                while not self._join(slot, my_words, marks):
+                while not self._join(slot, my_words):
                     self._report()
             except Exception as error:
                 self._annotate(error, int(me[words.CHUNK]) - 1, CALLER, None)
                 raise
-        self._wait(slot, count, done)
+        self._wait(slot, count)
 
-    def _wait(self, slot: int, count: int, done: np.ndarray[Any, Any]) -> None:
+    def _wait(self, slot: int, count: int) -> None:
         bell = slot + words.WORD * words.LEFT
         next_at = slot + words.WORD * words.NEXT
         seen = load_word(bell)
@@ -273,7 +279,7 @@ class Job:
             if self._entry_deaths > _ENTRY_DEATHS_MAX:
                 raise WorkerDiedError(
                     kernel=self._name,
-                    chunk=(self._ranges(0)[0], self._ranges(self._chunk_count - 1)[1]),
+                    chunk=(self._ranges(0)[0], self._ranges(self._task.chunk_count - 1)[1]),
                     exitcode=self._last_exitcode,
                     attempts=self._entry_deaths,
                 )
@@ -298,10 +304,11 @@ class Job:
         board = self._pool.board
         return all(has_left(board.worker(rank), self.serial) for rank in range(board.ranks))
 
-    def _missing(self, done: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
+    def _missing(self) -> np.ndarray[Any, Any] | None:
         """List the chunks to run again, or None when all are finished."""
+        done = self._done
         self._report()
-        if not self._errors and done.all():
+        if not self._errors and self._done_count() == len(done):
             return None
         # Whoever left a chunk unfinished either died or sent an error before leaving,
         # and both are with the supervisor by now or will be.

@@ -8,19 +8,21 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from engine.memory import arena as arena_module
 from engine.pool import board, driver
 from engine.pool.cells import BIT
+from engine.pool.claims import run_claims
 from engine.pool.context import in_worker, load_word
 from engine.pool.job import ATTEMPTS_MAX, CALLER, Job, note_of
 from engine.pool.program import Operand, Program, bind_here, specify
-from engine.pool.tasks import NativeTask
+from engine.pool.tasks import Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from engine.pool.kernel import Kernel
 
-__all__ = ["ALONE_NS", "CallOptions", "run_native"]
+__all__ = ["ALONE_NS", "CallOptions", "rouse", "run_native"]
 
 # Work that one core does in this time is not worth sharing: publishing a job and
 # waking a parked worker takes about as long.
@@ -31,7 +33,7 @@ _PROBE_NS = 50_000
 
 # A chunk should take about this long: hundreds of times what a claim costs, and
 # short enough for the last one not to keep everybody waiting.
-_CHUNK_NS = 50_000
+_CHUNK_NS = 100_000
 
 # Chunks a participant should find at least, so that uneven ones balance.
 _CHUNKS_PER_PROCESS = 16
@@ -59,6 +61,15 @@ class CallOptions:
     timeout_s: float | None = None
     retries: int = ATTEMPTS_MAX - 1
     on_progress: Callable[[int], None] | None = None
+
+
+def rouse(kernel: Kernel, total: int, options: CallOptions) -> None:
+    """Wake the workers now if a call that is being prepared is going to need them.
+
+    Waking a parked worker takes about as long as what is left to prepare.
+    """
+    if options.pool is not None and kernel.cost_ns * total > ALONE_NS:
+        options.pool.rouse()
 
 
 def run_native(
@@ -189,37 +200,18 @@ def _share(
     join = alone and 0 < kernel.cost_ns * length <= _JOIN_NS_MAX
     chunk_count = -(-(stop - first) // length)
     pool = options.pool
-    described: list[tuple[bytes, Any]] = []
-
-    def describe(order: int, done: int, count: int) -> NativeTask:
-        if not described:
-            described.append(specify(shape, operands))
-        return NativeTask(described[0][0], first, stop, length, count, order, done)
+    program = bind_here(kernel.address, shape, operands)
+    image, spec, refs = specify(program, operands)
 
     def ranges(chunk: int) -> tuple[int, int]:
         return first + chunk * length, min(first + (chunk + 1) * length, stop)
 
-    mine: list[Any] = []
+    segment = arena_module.arena().base
 
-    def take_part(slot: int, me: int, done: int) -> bool:
-        if not mine:
-            mine.append(bind_here(kernel.address, shape, operands))
-        program = mine[0]
+    def take_part(slot: int, me: int) -> bool:
         chunks_before = _chunks_run(me)
         begun = time.perf_counter_ns()
-        finished = driver.run_claims(
-            program.words,
-            program.scratch,
-            slot,
-            me,
-            0,
-            done,
-            first,
-            stop,
-            length,
-            chunk_count,
-            _CALLER_SLICE_NS,
-        )
+        finished = run_claims(program.words, program.scratch, slot, me, segment, _CALLER_SLICE_NS)
         chunks = _chunks_run(me) - chunks_before
         if chunks:
             kernel.learn_cost(time.perf_counter_ns() - begun, min(chunks * length, stop - first))
@@ -230,8 +222,7 @@ def _share(
         pool,
         name=kernel.name,
         payload=kernel.payload(),
-        chunk_count=chunk_count,
-        describe=describe,
+        task=Task(chunk_count, first, stop, length, image, spec, keep=(operands, refs)),
         ranges=ranges,
         join=take_part if join else None,
         timeout_s=options.timeout_s,

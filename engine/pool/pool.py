@@ -6,9 +6,10 @@ processes meet, and `engine.pool.supervisor` for how workers are kept alive.
 
 from __future__ import annotations
 
-import contextlib
 import os
+import queue
 import threading
+import time
 import weakref
 from typing import TYPE_CHECKING, Any, Self
 
@@ -22,14 +23,17 @@ from engine.pool.kernel import Payload
 from engine.pool.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
 __all__ = ["Pool", "current_pool", "default_pool"]
 
 # A worker that has nothing to do looks for work this long before it parks: longer
 # than the Python code between two calls, short enough to be idle at once.
-_SPIN_NS = 200_000
+_SPIN_NS = 500_000
+
+# A call that waits for a slot sees after this time that the pool was closed.
+_CLOSED_SLICE_S = 0.05
 
 
 class Pool:
@@ -114,8 +118,10 @@ class Pool:
         )
         self._pid = os.getpid()
         self._closed = False
-        self._free_slots = [self.board.slot(index) for index in range(SLOT_COUNT)]
-        self._slots = threading.Condition()
+        # Of the standard library's queues the one that signals cannot deadlock.
+        self._free_slots: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for index in range(SLOT_COUNT):
+            self._free_slots.put(self.board.slot(index))
         # Also when the pool is dropped without a close, and at exit.
         self._end_all = weakref.finalize(self, self.supervisor.close, graceful=False)
 
@@ -133,27 +139,31 @@ class Pool:
         """Start the workers that compiled kernels need; returns at once."""
         self.supervisor.want(self.compiled_ranks)
 
-    @contextlib.contextmanager
-    def slot(self, timeout_s: float | None = None) -> Iterator[int]:
-        """Hold one of the board's job slots; waits while all are taken.
+    def rouse(self) -> None:
+        """Wake the workers that compiled kernels need, for a call that is being prepared."""
+        self.supervisor.ring(self.compiled_ranks)
+
+    def take_slot(self, timeout_s: float | None = None) -> int:
+        """Take one of the board's job slots; waits while all are taken.
 
         Raises
         ------
         builtins.TimeoutError
             None became free in time.
         """
-        with self._slots:
-            if not self._slots.wait_for(lambda: self._free_slots or self._closed, timeout_s):
-                raise TimeoutError
-            if not self._free_slots:
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            left_s = _CLOSED_SLICE_S if until is None else until - time.monotonic()
+            try:
+                return self._free_slots.get(timeout=min(max(left_s, 0.0), _CLOSED_SLICE_S))
+            except queue.Empty:
                 self.check_open()
-            slot = self._free_slots.pop()
-        try:
-            yield slot
-        finally:
-            with self._slots:
-                self._free_slots.append(slot)
-                self._slots.notify()
+                if left_s <= 0:
+                    raise TimeoutError from None
+
+    def give_slot(self, slot: int) -> None:
+        """Give a slot back whose job no worker can touch any more."""
+        self._free_slots.put(slot)
 
     def check_open(self) -> None:
         """Raise unless this process may make calls on the pool.
@@ -212,8 +222,6 @@ class Pool:
         if self._pid != os.getpid() or (self._closed and graceful):
             return
         self._closed = True
-        with self._slots:
-            self._slots.notify_all()
         self.supervisor.close(graceful=graceful)
         self._end_all.detach()
 

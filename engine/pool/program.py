@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine.memory import arena as arena_module
 from engine.memory.refs import INLINE, PRIVATE, BytesRef, Mapped
 from engine.pool import driver
 from engine.pool.cells import BIT, Cell
@@ -75,12 +76,12 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True)
-class _CellSpec:
-    ref: BytesRef | None
-    first: int
-    cell_bytes: int
+class _Elsewhere:
+    """A cell whose bytes lie outside the segment: where its words are, and the bytes."""
+
+    at: int
+    ref: BytesRef
     is_bit: bool
-    steps: tuple[int, ...]
     is_output: bool
 
 
@@ -122,94 +123,96 @@ def merge_axes(
     return tuple(merged_shape), operands
 
 
-def _words(
-    address: int,
-    shape: tuple[int, ...],
-    cells: list[tuple[int, int, int, int, tuple[int, ...]]],
-    cores: list[int],
-    *,
-    tile: int,
-    pid: int,
-) -> Program:
-    if len(cells) > driver.CELLS_MAX:
-        message = f"a kernel may have {driver.CELLS_MAX} arguments and results, not {len(cells)}"
-        raise ValueError(message)
-    cores_at = driver.HEADER + len(shape) + len(cells) * (driver.CELL + len(shape))
-    words = [address, len(cells), len(shape), tile, pid, cores_at, *shape]
-    for base, reach, cell_bytes, buffer, steps in cells:
-        words += (base, reach, cell_bytes, buffer, *steps)
-    words += cores
+def bind_here(inner_address: int, shape: tuple[int, ...], operands: list[Operand]) -> Program:
+    """Make the program for the process that holds the operands; all is in reach."""
+    if len(operands) > driver.CELLS_MAX:
+        message = f"a kernel may have {driver.CELLS_MAX} arguments and results"
+        raise ValueError(f"{message}, not {len(operands)}")
+    ndim = len(shape)
+    cores_at = driver.HEADER + ndim + len(operands) * (driver.CELL + ndim)
+    words = [inner_address, len(operands), ndim, _NO_TILE, 0, cores_at, *shape]
+    for one in operands:
+        words += (one.address, driver.DIRECT, one.cell_bytes, 0, *one.steps)
+    for one in operands:
+        words += (*one.core_shape, *one.core_strides)
     return Program(np.array(words, np.int64), np.empty(driver.SCRATCH_WORDS, np.int64), ())
 
 
-def _core_words(operands: list[Operand]) -> list[int]:
-    return [word for operand in operands for word in (*operand.core_shape, *operand.core_strides)]
-
-
-def bind_here(inner_address: int, shape: tuple[int, ...], operands: list[Operand]) -> Program:
-    """Make the program for the process that holds the operands; all is in reach."""
-    cells = [(one.address, driver.DIRECT, one.cell_bytes, 0, one.steps) for one in operands]
-    return _words(inner_address, shape, cells, _core_words(operands), tile=_NO_TILE, pid=0)
-
-
-def specify(shape: tuple[int, ...], operands: list[Operand]) -> tuple[bytes, list[BytesRef | None]]:
-    """Describe a program so that a worker can bind it.
+def specify(
+    program: Program, operands: list[Operand]
+) -> tuple[np.ndarray[Any, Any], bytes, list[BytesRef]]:
+    """Describe a program of this process so that a worker can bind it.
 
     Returns
     -------
+    image : int64 array
+        See `engine.pool.driver`.
     spec : bytes
-    refs : list
+        Where the bases are that lie outside the segment; empty if none does.
+    refs : list of BytesRef
         Must be kept as long as workers use the description.
     """
-    cells = []
-    for one in operands:
-        ref = one.refer() if one.refer is not None else None
-        cells.append(
-            _CellSpec(
-                ref=ref,
-                # For bits, where in its byte the first one is; for indices, the first.
-                first=one.address & 7 if one.cell.storage == BIT else one.address,
-                cell_bytes=one.cell_bytes,
-                is_bit=one.cell.storage == BIT,
-                steps=one.steps,
-                is_output=one.is_output,
-            )
-        )
-    spec = pickle.dumps((os.getpid(), shape, cells, _core_words(operands)), protocol=5)
-    return spec, [one.ref for one in cells]
+    image = program.words.copy()
+    owner = arena_module.arena()
+    ndim = int(image[driver.NDIM])
+    elsewhere: list[_Elsewhere] = []
+    for k, one in enumerate(operands):
+        if one.refer is None:
+            continue  # an index, which is the same everywhere
+        at = driver.HEADER + ndim + k * (driver.CELL + ndim)
+        is_bit = one.cell.storage == BIT
+        offset = owner.offset_of(one.address >> 3 if is_bit else one.address)
+        if offset is not None:
+            image[at + driver.BASE] = offset * 8 + (one.address & 7) if is_bit else offset
+            image[at + driver.REACH] = driver.SHARED
+        else:
+            image[at + driver.BASE] = one.address & 7 if is_bit else 0
+            image[at + driver.REACH] = driver.ELSEWHERE
+            elsewhere.append(_Elsewhere(at, one.refer(), is_bit, one.is_output))
+    spec = pickle.dumps((os.getpid(), elsewhere), protocol=5) if elsewhere else b""
+    return image, spec, [one.ref for one in elsewhere]
 
 
-def bind_there(inner_address: int, spec: bytes, mapped: Mapped) -> Program:
+def bind_there(
+    inner_address: int,
+    image_address: int,
+    image_words: int,
+    segment_address: int,
+    spec: bytes,
+    mapped: Mapped,
+) -> Program:
     """Make a worker's program from a description."""
-    pid, shape, cells, cores = pickle.loads(spec)  # noqa: S301 - from our own caller
-    private = [one for one in cells if one.ref is not None and one.ref.kind == PRIVATE]
+    words = np.empty(image_words, np.int64)
+    driver.relocate(image_address, image_words, segment_address, inner_address, words)
+    program = Program(words, np.empty(driver.SCRATCH_WORDS, np.int64), ())
+    if not spec:
+        return program
+    pid, elsewhere = pickle.loads(spec)  # noqa: S301 - from our own caller
+    private = [one for one in elsewhere if one.ref.kind == PRIVATE]
     tile = _NO_TILE
     if private:
-        widest = max(max(one.cell_bytes, 1) for one in private)
+        widest = max(max(int(words[one.at + driver.CELL_BYTES]), 1) for one in private)
         tile = max(_TILE_BYTES // widest, 1)
+        words[driver.PEER_PID] = pid
+        words[driver.TILE] = tile
     keep: list[Any] = []
-    bound = []
-    for one in cells:
-        base, reach, buffer = one.first, driver.DIRECT, 0
-        if one.ref is None:
-            pass
-        elif one.ref.kind == PRIVATE:
+    for one in elsewhere:
+        reach = driver.DIRECT
+        if one.ref.kind == PRIVATE:
             base = one.ref.place
             reach = driver.DELIVER if one.is_output else driver.FETCH
             # Bits that begin inside a byte reach into one byte more.
-            tile_bytes = -(-tile // 8) + 1 if one.is_bit else tile * one.cell_bytes
-            room = np.empty(tile_bytes, np.uint8)
+            cell_bytes = int(words[one.at + driver.CELL_BYTES])
+            room = np.empty(-(-tile // 8) + 1 if one.is_bit else tile * cell_bytes, np.uint8)
             keep.append(room)
-            buffer = room.ctypes.data
+            words[one.at + driver.BUFFER] = room.ctypes.data
         elif one.ref.kind == INLINE:
             data = np.frombuffer(bytearray(one.ref.data), np.uint8)
             keep.append(data)
             base = data.ctypes.data + one.ref.place
         else:
             base = mapped.address(one.ref)
-        if one.is_bit:
-            base = base * 8 + one.first
-        bound.append((base, reach, one.cell_bytes, buffer, one.steps))
-    program = _words(inner_address, shape, bound, cores, tile=tile, pid=pid if private else 0)
+        words[one.at + driver.BASE] = base * 8 + words[one.at + driver.BASE] if one.is_bit else base
+        words[one.at + driver.REACH] = reach
     program.keep = tuple(keep)
     return program

@@ -15,7 +15,7 @@ import numpy as np
 
 from engine.memory.arrays import bytes_at
 from engine.memory.refs import INLINE, PRIVATE, Mapped, refer
-from engine.pool import driver
+from engine.pool import peers
 from engine.pool.tasks import ArrayRef
 
 if TYPE_CHECKING:
@@ -132,15 +132,15 @@ def _view_reader(array: np.ndarray[Any, Any], *, whole: bool) -> Callable[[int, 
 
 
 def _private_reader(one: ArrayRef, pid: int, *, whole: bool) -> Callable[[int, int], Any]:
-    scratch = np.empty(driver.SCRATCH_WORDS, np.int64)
+    vectors = np.empty(peers.VECTOR_WORDS, np.int64)
     dtype = one.dtype
 
     def read(start: int, stop: int) -> Any:
         if whole:
-            return _read_strided(pid, scratch, one.ref.place, dtype, one.shape, one.strides)
+            return _read_strided(pid, vectors, one.ref.place, dtype, one.shape, one.strides)
         address = one.ref.place + start * one.strides[0]
         shape = (stop - start, *one.shape[1:])
-        return _read_strided(pid, scratch, address, dtype, shape, one.strides)
+        return _read_strided(pid, vectors, address, dtype, shape, one.strides)
 
     if not whole:
         return read
@@ -161,7 +161,7 @@ _SPAN_WASTE_MAX = 4
 
 def _read_strided(
     pid: int,
-    scratch: np.ndarray[Any, Any],
+    vectors: np.ndarray[Any, Any],
     address: int,
     dtype: np.dtype[Any],
     shape: tuple[int, ...],
@@ -174,18 +174,18 @@ def _read_strided(
     low, high = _span(address, dtype, shape, strides)
     if high - low <= _SPAN_WASTE_MAX * wanted or not shape:
         room = np.empty(high - low, np.uint8)
-        driver.copy_from_peer(pid, scratch, room.ctypes.data, low, high - low)
+        peers.copy_from_peer(pid, vectors, room.ctypes.data, low, high - low)
         view = np.ndarray(shape, dtype, room.data, address - low, strides)
     elif len(shape) == 1:
         view = np.empty(shape, dtype)
-        driver.gather_from_peer(
-            pid, scratch, view.ctypes.data, address, strides[0], shape[0], dtype.itemsize
+        peers.gather_from_peer(
+            pid, vectors, view.ctypes.data, address, strides[0], shape[0], dtype.itemsize
         )
     else:
         view = np.empty(shape, dtype)
         for index in range(shape[0]):
             part = _read_strided(
-                pid, scratch, address + index * strides[0], dtype, shape[1:], strides[1:]
+                pid, vectors, address + index * strides[0], dtype, shape[1:], strides[1:]
             )
             view[index] = part
     view.flags.writeable = False

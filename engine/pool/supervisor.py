@@ -76,6 +76,7 @@ class Supervisor:
         self.jobs: dict[int, Job] = {}
         self.failure: EngineError | None = None
         self.deaths = 0
+        self.waits_for_jobs = False
         self._pid = os.getpid()
         self._board = board
         self._config = config
@@ -151,6 +152,7 @@ class Supervisor:
                 return
             if graceful:
                 # New calls are refused by the pool; those that run come to their end.
+                self.waits_for_jobs = True
                 self.lock.wait_for(lambda: not self.jobs or self.failure is not None)
             self._closing = True
             if graceful and self._starter is not None:

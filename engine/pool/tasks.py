@@ -1,8 +1,8 @@
-"""What a job asks of a worker, in the form that travels.
+"""What a job asks of workers.
 
-A job's description is pickled into the arena; these are its shapes.  `NativeTask`
-is a program for compiled code.  `ChunkTask` calls a Python callable with views of
-each chunk, and stores what it returns.
+A `Task` is what the caller publishes: numbers, the image of a program for compiled
+code, and bytes for what only Python code can read.  `ChunkTask` is what those bytes
+hold for a job that calls a Python callable with views of each chunk.
 """
 
 from __future__ import annotations
@@ -14,31 +14,34 @@ import numpy as np
 
 from engine.memory.refs import BytesRef
 
-__all__ = ["ArrayRef", "ChunkTask", "NativeTask"]
+__all__ = ["ArrayRef", "ChunkTask", "Task"]
 
 
 @dataclass(frozen=True, slots=True)
-class NativeTask:
-    """Run chunks of a program.
+class Task:
+    """A job's description.
 
     Attributes
     ----------
-    program : bytes
-        From `engine.pool.program.specify`.
-    first, stop, chunk_length, chunk_count : int
-        The chunk grid: chunk k is ``[first + k * chunk_length, ...)``, cut at stop.
-    order, done : int
-        Offsets in the segment: of the list of chunks to run (-1: all, in order),
-        and of the byte that marks each chunk as finished.
+    chunk_count : int
+    first, stop, chunk_length : int
+        The chunk grid of a program: chunk k is ``[first + k * chunk_length, ...)``,
+        cut at stop.
+    image : int64 array, optional
+        Of a program, from `engine.pool.program.specify`; None for a `ChunkTask`.
+    spec : bytes
+        What is missing in the image, or a pickled `ChunkTask`.
+    keep : object
+        Kept alive as long as workers may use the description.
     """
 
-    program: bytes
-    first: int
-    stop: int
-    chunk_length: int
     chunk_count: int
-    order: int
-    done: int
+    first: int = 0
+    stop: int = 0
+    chunk_length: int = 0
+    image: np.ndarray[Any, Any] | None = None
+    spec: bytes = b""
+    keep: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +65,10 @@ class ChunkTask:
         `engine.pool.sources`.
     sink : object
         Has ``open(mapped, caller_pid, place) -> (chunk, result) -> None``.
-    chunk_count, order, done : int
-        As in `NativeTask`.
     caller_pid : int
         Where private bytes are read from.
     """
 
     source: Any
     sink: Any
-    chunk_count: int
-    order: int
-    done: int
     caller_pid: int

@@ -25,18 +25,24 @@ import threadpoolctl
 from engine import atomics, system
 from engine.memory.refs import Mapped
 from engine.pool import board as words
-from engine.pool import context, driver
-from engine.pool.board import Board, announce, withdraw
-from engine.pool.context import claim_chunk, finish_chunk, load_word, store_word
+from engine.pool import context, driver, peers
+from engine.pool.board import Board, withdraw
+from engine.pool.claims import claim_chunk, finish_chunk, run_claims, serve
+from engine.pool.context import load_word, store_word
 from engine.pool.functions import load_function
 from engine.pool.kernel import counters, load_kernel
 from engine.pool.program import bind_there
-from engine.pool.tasks import ChunkTask, NativeTask
+from engine.pool.tasks import ChunkTask
 
 __all__ = ["main"]
 
 _MESSAGE_BYTES_MAX = 1 << 17
 _PAYLOADS_KEPT = 256
+
+# Kernels that run without a word of Python, and how large their programs may be.
+_KERNELS_KEPT = 64
+_PROGRAM_WORDS = 4096
+_NOTHING_LOADED = np.zeros(_KERNELS_KEPT, np.int64)
 
 # An idle worker sleeps as long as nobody rings: a job and the end of the pool both
 # ring, and the end of the caller ends the process.  The limit only bounds what a
@@ -90,6 +96,10 @@ class Worker:
         self._me = self._board.worker(self._rank)
         self._witness: tuple[int, int, int] = config["witness"]
         self._payloads: OrderedDict[int, Any] = OrderedDict()
+        self._keys = np.zeros(_KERNELS_KEPT, np.int64)
+        self._inners = np.zeros(_KERNELS_KEPT, np.int64)
+        self._program = np.empty(_PROGRAM_WORDS, np.int64)
+        self._scratch = np.empty(driver.SCRATCH_WORDS, np.int64)
         self._limits = threadpoolctl.threadpool_limits(config["threads"])
         self._started = self._start(config)
 
@@ -109,61 +119,94 @@ class Worker:
         """Work until the pool closes or this worker has done its number of tasks."""
         if not self._started:
             return
-        bell = self._me + words.WORD * words.BELL
-        slots = self._board.slot(0)
-        seen = load_word(bell)
-        while self._tasks_left:
-            index = announce(slots, words.SLOT_WORDS, self._me, self._rank)
-            if index >= 0:
-                self._take_part(self._board.slot(index))
-                self._tasks_left -= 1
-                continue
-            if self._board.words[self._rank * words.WORKER_WORDS + words.CLOSING]:
-                return
-            # Rung since `seen` was read: look again.  A ring that came before the
-            # look above but after `seen` costs one more look, never a lost job.
-            seen = atomics.await_ring(bell, seen, self._spin_ns, _PARK_NS)
-        self._send(("retiring",))
+        closing = self._board.view(self._me, words.WORKER_WORDS)[words.CLOSING :]
+        while self._tasks_left and not closing[0]:
+            self._serve_once()
+        if not self._tasks_left:
+            self._send(("retiring",))
+
+    def _serve_once(self) -> None:
+        """Wait for work, which `serve` does by itself where it can, and do it."""
+        try:
+            index = serve(
+                self._board.slot(0),
+                self._me,
+                self._rank,
+                self._base,
+                # A worker that counts its tasks sees each of them here.
+                _NOTHING_LOADED if self._tasks_left > 0 else self._keys,
+                self._inners,
+                self._program,
+                self._scratch,
+                self._spin_ns,
+                _PARK_NS,
+            )
+        except Exception as error:  # noqa: BLE001 - the caller raises it as its own
+            me = self._board.view(self._me, words.WORKER_WORDS)
+            self._fail(self._board.slot(int(me[words.SLOT])), int(me[words.JOB]), error)
+            return
+        if index >= 0:
+            self._take_part(self._board.slot(index))
+            self._tasks_left -= 1
 
     def _take_part(self, slot: int) -> None:
         """Take part in an announced job, then leave it."""
         view = self._board.view(slot, words.SLOT_WORDS)
         serial = int(self._board.view(self._me, words.WORKER_WORDS)[words.JOB])
-        key = int(view[words.KEY])
-        failed = False
         try:
             # Announced, so these bytes stay where they are until this worker leaves.
-            spec = pickle.loads(self._bytes(view[words.SPEC], view[words.SPEC_BYTES]))  # noqa: S301
-            if key not in self._payloads:
-                code = self._bytes(view[words.PAYLOAD], view[words.PAYLOAD_BYTES])
-                self._payloads[key] = (
-                    load_kernel(code) if isinstance(spec, NativeTask) else load_function(code)
-                )
-                # Compiled work sends no other message that the counters could ride on.
-                self._send(("loaded",))
-                if len(self._payloads) > _PAYLOADS_KEPT:
-                    self._payloads.popitem(last=False)
-            loaded = self._payloads[key]
-            if isinstance(spec, NativeTask):
-                self._run_native(spec, slot, loaded[0])
+            spec = self._bytes(view[words.SPEC], view[words.SPEC_BYTES])
+            if view[words.IMAGE_WORDS]:
+                self._run_native(view, slot, spec)
             else:
-                self._run_chunks(spec, slot, serial, loaded)
+                self._run_chunks(pickle.loads(spec), view, slot, serial)  # noqa: S301
         except JobCancelledError:
             pass
         except Exception as error:  # noqa: BLE001 - the caller raises it as its own
-            if isinstance(error, OSError) and not _can_read(*self._witness):
-                # The system has changed its mind: the caller then makes copies.
-                self._send(("ready", False))
-            running = int(self._board.view(self._me, words.WORKER_WORDS)[words.CHUNK])
-            self._send(("error", serial, running - 1, _portable(error)))
-            failed = True
+            self._fail(slot, serial, error)
+            return
         # Here, and not in a finally clause: SystemExit ends this process in the
         # middle of the job, which must then look to the pool as any other death.
+        self._leave(slot)
+
+    def _fail(self, slot: int, serial: int, error: Exception) -> None:
+        """Send the caller what the job raised here, then leave it for good."""
+        if isinstance(error, OSError) and not _can_read(*self._witness):
+            # The system has changed its mind: the caller then makes copies.
+            self._send(("ready", False))
+        running = int(self._board.view(self._me, words.WORKER_WORDS)[words.CHUNK])
+        self._send(("error", serial, running - 1, _portable(error)))
+        self._leave(slot)
+        self._stay_out(slot, serial)
+
+    def _leave(self, slot: int) -> None:
         self._set_running(0)
         withdraw(slot, self._me)
         self._mapped.forget_files()
-        if failed:
-            self._stay_out(slot, serial)
+
+    def _loaded(self, view: np.ndarray[Any, Any]) -> Any:
+        """Give what the job's payload holds; loaded the first time."""
+        key = int(view[words.KEY])
+        found = self._payloads.get(key)
+        if found is None:
+            code = self._bytes(view[words.PAYLOAD], view[words.PAYLOAD_BYTES])
+            if view[words.IMAGE_WORDS]:
+                found = load_kernel(code)
+                at = key % _KERNELS_KEPT
+                # Whoever stood here before goes the long way from now on.
+                self._keys[at], self._inners[at] = key, found[0]
+            else:
+                found = load_function(code)
+            self._payloads[key] = found
+            # Compiled work sends no other message that the counters could ride on.
+            self._send(("loaded",))
+            if len(self._payloads) > _PAYLOADS_KEPT:
+                self._forget_oldest()
+        return found
+
+    def _forget_oldest(self) -> None:
+        key, _ = self._payloads.popitem(last=False)
+        self._keys[self._keys == key] = 0
 
     def _stay_out(self, slot: int, serial: int) -> None:
         """Wait until a job that failed here is closed, so as not to fail in it again."""
@@ -176,24 +219,18 @@ class Worker:
                 return
             atomics.await_ring(bell, load_word(bell), 0, _STAY_OUT_NS)
 
-    def _run_native(self, task: NativeTask, slot: int, inner_address: int) -> None:
-        program = bind_there(inner_address, task.program, self._mapped)
-        order = self._base + task.order if task.order >= 0 else 0
-        driver.run_claims(
-            program.words,
-            program.scratch,
-            slot,
-            self._me,
-            order,
-            self._base + task.done,
-            task.first,
-            task.stop,
-            task.chunk_length,
-            task.chunk_count,
-            0,
+    def _run_native(self, view: np.ndarray[Any, Any], slot: int, spec: bytes) -> None:
+        inner_address = self._loaded(view)[0]
+        image = self._base + int(view[words.IMAGE])
+        program = bind_there(
+            inner_address, image, int(view[words.IMAGE_WORDS]), self._base, spec, self._mapped
         )
+        run_claims(program.words, program.scratch, slot, self._me, self._base, 0)
 
-    def _run_chunks(self, task: ChunkTask, slot: int, serial: int, function: Any) -> None:
+    def _run_chunks(
+        self, task: ChunkTask, view: np.ndarray[Any, Any], slot: int, serial: int
+    ) -> None:
+        function = self._loaded(view)
         read = task.source.open(
             self._mapped, task.caller_pid, lambda chunk: self._ask(("stage", serial, chunk))
         )
@@ -202,14 +239,13 @@ class Worker:
             task.caller_pid,
             lambda chunk, nbytes, meta: self._ask(("place", serial, chunk, nbytes, meta)),
         )
-        order = self._base + task.order if task.order >= 0 else 0
         while True:
-            chunk = claim_chunk(slot, order, task.chunk_count)
+            chunk = claim_chunk(slot, self._base)
             if chunk < 0:
                 return
             self._set_running(chunk + 1)
             write(chunk, function, read(chunk))
-            finish_chunk(self._base + task.done + chunk, self._me)
+            finish_chunk(slot, self._me, self._base, chunk)
 
     def _ask(self, question: tuple[Any, ...]) -> int:
         """Ask the caller for memory; answer its address here."""
@@ -238,9 +274,9 @@ class Worker:
 def _can_read(pid: int, address: int, value: int) -> bool:
     """Try whether the system lets this process read the caller's memory."""
     word = np.zeros(1, np.int64)
-    scratch = np.empty(driver.SCRATCH_WORDS, np.int64)
+    vectors = np.empty(peers.VECTOR_WORDS, np.int64)
     try:
-        driver.copy_from_peer(pid, scratch, word.ctypes.data, address, words.WORD)
+        peers.copy_from_peer(pid, vectors, word.ctypes.data, address, words.WORD)
     except OSError:
         return False
     return int(word[0]) == value

@@ -1,0 +1,199 @@
+"""Claiming: how the processes that work on a job divide its chunks among them.
+
+A chunk belongs to whoever advances the job's word `NEXT` past it.  Compiled code
+claims several at a time, as many as take it about `_BATCH_NS`, and fewer towards the
+end (guided self-scheduling: Polychronopoulos and Kuck, 1987,
+https://doi.org/10.1109/TC.1987.5009495), so that the word is not fought over and
+nobody is waited for.
+
+Killed between the claim and the mark, a process leaves chunks that are claimed and
+unmarked; the job runs them again.  The word `CHUNK` says which of them was *running*,
+so that a chunk that kills is told from bad luck.
+"""
+
+# The arguments of nopython functions are typed by numba, not by annotations.
+# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
+
+from __future__ import annotations
+
+from numba import njit, types
+
+from engine.atomics import await_ring, fetch_add, load, monotonic_ns, store, store_after, store_byte
+from engine.pool.board import (
+    BELL,
+    CHUNK,
+    CHUNKS_RUN,
+    CLOSING,
+    COUNT,
+    DONE,
+    FIRST,
+    IMAGE,
+    IMAGE_WORDS,
+    KEY,
+    LENGTH,
+    NEXT,
+    ORDER,
+    RANKS,
+    SLOT,
+    SLOT_WORDS,
+    SPEC_BYTES,
+    STOP,
+    WORD,
+    announce,
+    withdraw,
+)
+from engine.pool.driver import relocate, run_range
+
+__all__ = ["claim_chunk", "finish_chunk", "run_claims", "serve"]
+
+# A claim should be followed by so much work, thousands of times what it costs; towards
+# the end it is followed by less.
+_BATCH_NS = 1_000_000
+
+# The rest is divided into this many batches a process, at least.
+_BATCHES_LEFT = 4
+
+
+@njit(
+    types.int64(
+        types.int64[::1], types.int64[::1], types.intp, types.intp, types.intp, types.int64
+    ),
+    nogil=True,
+    cache=True,
+)
+def run_claims(program, scratch, slot, me, segment, budget_ns):
+    """Claim chunks of a job and run them until none is left or the budget is spent.
+
+    Parameters
+    ----------
+    slot, me : address
+        Of the job's words and of this participant's words on the board.
+    segment : address
+        Where this process has mapped the segment.
+    budget_ns : int
+        0 for as long as it takes.
+
+    Returns
+    -------
+    int
+        1 when nothing is left to claim, 0 when the budget was spent before.
+    """
+    count = load(slot + WORD * COUNT)
+    first = load(slot + WORD * FIRST)
+    stop = load(slot + WORD * STOP)
+    length = load(slot + WORD * LENGTH)
+    order = load(slot + WORD * ORDER)
+    done = segment + load(slot + WORD * DONE)
+    shares = _BATCHES_LEFT * (load(slot + WORD * RANKS) + 1)
+    batch = 1
+    now = monotonic_ns()
+    deadline = now + budget_ns
+    while True:
+        begun = now
+        lower = fetch_add(slot + WORD * NEXT, batch)
+        if lower >= count:
+            return 1
+        for claimed in range(lower, min(lower + batch, count)):
+            chunk = claimed if order < 0 else load(segment + order + WORD * claimed)
+            store_after(me + WORD * CHUNK, chunk + 1)
+            start = first + chunk * length
+            run_range(program, scratch, start, min(start + length, stop))
+            store_byte(done + chunk, 1)
+        store_after(me + WORD * CHUNK, 0)
+        ran = min(lower + batch, count) - lower
+        store_after(me + WORD * CHUNKS_RUN, load(me + WORD * CHUNKS_RUN) + ran)
+        now = monotonic_ns()
+        if budget_ns > 0 and now >= deadline:
+            return 0
+        if order < 0:
+            # What is run again was perhaps deadly, and is claimed one by one.
+            if 2 * (now - begun) <= _BATCH_NS:
+                batch *= 2
+            elif now - begun > _BATCH_NS:
+                batch //= 2
+            batch = max(min(batch, (count - load(slot + WORD * NEXT)) // shares), 1)
+
+
+@njit(
+    types.int64(
+        types.intp,
+        types.intp,
+        types.int64,
+        types.intp,
+        types.int64[::1],
+        types.int64[::1],
+        types.int64[::1],
+        types.int64[::1],
+        types.int64,
+        types.int64,
+    ),
+    nogil=True,
+    cache=True,
+)
+def serve(slots, me, rank, segment, keys, inners, program, scratch, spin_ns, park_ns):
+    """Wait for jobs, and run those that need nothing but a loaded kernel.
+
+    Parameters
+    ----------
+    slots, me : address
+        Of the first job slot and of this worker's words on the board.
+    keys, inners : int64 array
+        Kernels that are loaded: the one of key k stands at ``k % len(keys)``, with the
+        address of its inner loop.
+    program, scratch : int64 array
+        Room for a program, and for the driver.
+    spin_ns, park_ns : int
+        How long to look at the bell, and how long to sleep at most.
+
+    Returns
+    -------
+    int
+        The slot of a job that was announced and needs Python code; -1 if there was
+        nothing to do for `park_ns`, a signal came, or the pool closes.
+
+    Notes
+    -----
+    An exception of the kernel leaves this function with the job still announced, and
+    its slot in the word `SLOT`.
+    """
+    bell = me + WORD * BELL
+    while True:
+        # Rung since this was read: look again.  A ring that comes before the look below
+        # but after this costs one more look, never a lost job.
+        seen = load(bell)
+        index = announce(slots, SLOT_WORDS, me, rank)
+        if index < 0:
+            if load(me + WORD * CLOSING) != 0:
+                return -1
+            if await_ring(bell, seen, spin_ns, park_ns) == seen:
+                return -1
+            continue
+        store(me + WORD * SLOT, index)
+        slot = slots + WORD * SLOT_WORDS * index
+        key = load(slot + WORD * KEY)
+        at = key % len(keys)
+        words = load(slot + WORD * IMAGE_WORDS)
+        is_plain = 0 < words <= len(program) and load(slot + WORD * SPEC_BYTES) == 0
+        if not is_plain or keys[at] != key:
+            return index
+        relocate(segment + load(slot + WORD * IMAGE), words, segment, inners[at], program)
+        run_claims(program, scratch, slot, me, segment, 0)
+        withdraw(slot, me)
+
+
+@njit(types.int64(types.intp, types.intp), nogil=True, cache=True)
+def claim_chunk(slot, segment):
+    """Claim one chunk of a job for Python code; return its number, or -1 if none is left."""
+    claimed = fetch_add(slot + WORD * NEXT, 1)
+    if claimed >= load(slot + WORD * COUNT):
+        return -1
+    order = load(slot + WORD * ORDER)
+    return claimed if order < 0 else load(segment + order + WORD * claimed)
+
+
+@njit(types.void(types.intp, types.intp, types.intp, types.int64), nogil=True, cache=True)
+def finish_chunk(slot, me, segment, chunk):
+    """Mark a chunk as finished, after everything that was written for it."""
+    store_byte(segment + load(slot + WORD * DONE) + chunk, 1)
+    store(me + WORD * CHUNK, 0)
+    store(me + WORD * CHUNKS_RUN, load(me + WORD * CHUNKS_RUN) + 1)
