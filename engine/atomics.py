@@ -34,16 +34,20 @@ from numba.extending import intrinsic
 from engine.system import FUTEX_SYSCALL
 
 __all__ = [
+    "EVERYONE",
     "await_ring",
     "compare_exchange",
+    "exchange",
     "fetch_add",
     "load",
     "monotonic_ns",
+    "park",
     "pause",
     "ring",
     "store",
     "store_after",
     "store_byte",
+    "wake",
 ]
 
 _I8 = ir.IntType(8)
@@ -56,6 +60,9 @@ _WORD_BYTES = 8
 _FUTEX_WAIT = 0
 _FUTEX_WAKE = 1
 _CLOCK_MONOTONIC = 1
+
+# More waiters than there can be.
+EVERYONE = 0x7FFFFFFF
 
 # A look at the clock costs 20 ns; this many looks at the word pass between two.
 _SPINS_PER_CLOCK = 32
@@ -124,6 +131,16 @@ def fetch_add(typingctx: Any, address: Any, value: Any) -> Any:
 
 
 @intrinsic
+def exchange(typingctx: Any, address: Any, value: Any) -> Any:
+    """Atomically write the word at an address and return what it held before."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.atomic_rmw("xchg", _word(builder, args[0]), args[1], _ORDER)
+
+    return types.int64(types.intp, types.int64), codegen
+
+
+@intrinsic
 def compare_exchange(typingctx: Any, address: Any, expected: Any, desired: Any) -> Any:
     """Atomically write `desired` if the word holds `expected`; return what it held."""
 
@@ -186,7 +203,7 @@ def _futex(builder: Any, address: Any, operation: int, value: Any, spec: Any) ->
 
 
 @intrinsic
-def _futex_wait(typingctx: Any, address: Any, seen: Any, timeout_ns: Any) -> Any:
+def park(typingctx: Any, address: Any, seen: Any, timeout_ns: Any) -> Any:
     """Sleep while the low half of the word equals that of `seen`, at most `timeout_ns`."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -205,15 +222,14 @@ def _futex_wait(typingctx: Any, address: Any, seen: Any, timeout_ns: Any) -> Any
 
 
 @intrinsic
-def _futex_wake(typingctx: Any, address: Any) -> Any:
-    """Wake whoever sleeps on the word."""
+def wake(typingctx: Any, address: Any, count: Any) -> Any:
+    """Wake at most `count` of those who sleep on the word."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        everyone = ir.Constant(_I64, 0x7FFFFFFF)
-        _futex(builder, args[0], _FUTEX_WAKE, everyone, ir.Constant(_I64, 0))
+        _futex(builder, args[0], _FUTEX_WAKE, args[1], ir.Constant(_I64, 0))
         return context.get_dummy_value()
 
-    return types.void(types.intp), codegen
+    return types.void(types.intp, types.int64), codegen
 
 
 @njit(types.void(types.intp), nogil=True, cache=True)
@@ -221,7 +237,7 @@ def ring(doorbell):  # type: ignore[no-untyped-def]
     """Add one to a doorbell's count and wake its waiter if it is parked."""
     fetch_add(doorbell, 1)
     if load(doorbell + _WORD_BYTES) != 0:
-        _futex_wake(doorbell)
+        wake(doorbell, EVERYONE)
 
 
 @njit(types.int64(types.intp, types.int64, types.int64, types.int64), nogil=True, cache=True)
@@ -249,6 +265,6 @@ def await_ring(doorbell, seen, spin_ns, park_ns):  # type: ignore[no-untyped-def
         parked = doorbell + _WORD_BYTES
         store(parked, 1)
         if load(doorbell) == seen:
-            _futex_wait(doorbell, seen, park_ns)
+            park(doorbell, seen, park_ns)
         store(parked, 0)
     return load(doorbell)

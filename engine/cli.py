@@ -87,7 +87,7 @@ def map_command(
     name: str | None,
     processes: int | None,
     batch_rows: int,
-    progress: bool | None,  # noqa: FBT001  (click passes options by name)
+    progress: bool | None,
 ) -> None:
     """Compute a column from columns of a table file.
 

@@ -14,11 +14,15 @@ from __future__ import annotations
 import builtins
 import multiprocessing
 import signal
+import threading
 from typing import Any
 
 __all__ = [
+    "BarrierBrokenError",
+    "BlockGoneError",
     "EngineError",
     "KernelTypeError",
+    "OwnerDiedError",
     "PoolBrokenError",
     "PoolClosedError",
     "SharedMemoryFull",
@@ -82,6 +86,48 @@ class SharedMemoryFull(EngineError, MemoryError):
             f"shared memory is full: asked for {asked_bytes:,} bytes, {in_use_bytes:,} are in use "
             f"by live arrays and {free_bytes:,} are free. Drop arrays that are no longer needed, "
             "work in smaller batches, or write into an existing array with out=."
+        )
+
+
+class BarrierBrokenError(EngineError, threading.BrokenBarrierError):
+    """A barrier was broken, reset or too slow, or a process that takes part was killed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the barrier is broken: somebody called abort() or reset(), waited for too long, or "
+            "was killed. Call reset() on the barrier when all parties are ready to begin anew."
+        )
+
+
+class BlockGoneError(EngineError, LookupError):
+    """A block of shared memory was named after everybody who held it had dropped it.
+
+    Attributes
+    ----------
+    nbytes : int
+        Its size.
+    """
+
+    def __init__(self, *, nbytes: int):
+        self.nbytes = nbytes
+        super().__init__(
+            f"a shared block of {nbytes:,} bytes is gone: every process that held it dropped it or "
+            "ended before this one could get hold of it. Keep the object alive in the process that "
+            "sends it until it has arrived."
+        )
+
+
+class OwnerDiedError(EngineError, RuntimeError):
+    """The process that held a lock has ended without releasing it.
+
+    What the lock protects may be half changed.  Mend it if need be, then call
+    ``recover()`` on the lock, which makes it free again.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the process that held this lock ended without releasing it; what the lock protects "
+            "may be half changed. Call recover() on the lock to make it free again."
         )
 
 

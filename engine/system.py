@@ -17,6 +17,8 @@ import os
 import platform
 import select
 import signal
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +33,9 @@ __all__ = [
     "create_segment",
     "die_with_parent",
     "end_process",
+    "exclusive",
     "grow_segment",
+    "lock_for_life",
     "map_file",
     "map_segment",
     "mapped_file",
@@ -39,6 +43,8 @@ __all__ = [
     "open_process",
     "physical_memory_bytes",
     "punch_segment",
+    "segment_identity",
+    "unlock_life",
 ]
 
 PAGE_BYTES = mmap.PAGESIZE
@@ -50,6 +56,11 @@ _FALLOC_FL_KEEP_SIZE = 0x01
 _FALLOC_FL_PUNCH_HOLE = 0x02
 _PR_SET_PDEATHSIG = 1
 _PR_SET_PTRACER = 0x59616D61
+
+_PTHREAD_PROCESS_SHARED = 1
+_PTHREAD_MUTEX_ROBUST = 1
+_FUTEX_TID_MASK = 0x3FFFFFFF
+_FUTEX_OWNER_DIED = 0x40000000
 
 _GROW_STEP_BYTES = 8 * 1024 * 1024
 
@@ -253,6 +264,66 @@ def mapped_file(address: int, nbytes: int) -> FileMapping | None:
                 else None
             )
     return None
+
+
+def lock_for_life(address: int) -> int:
+    """Make a mutex in shared memory and lock it until this thread ends.
+
+    Parameters
+    ----------
+    address : int
+        Of 64 bytes of zeros.
+
+    Returns
+    -------
+    int
+        The bits of the first 64-bit word there that the kernel sets when the thread
+        that called this function ends, however it ends.
+    """
+    room = ctypes.c_void_p(address)
+    attributes = ctypes.create_string_buffer(64)
+    _check(_libc.pthread_mutexattr_init(attributes))
+    _check(_libc.pthread_mutexattr_setpshared(attributes, _PTHREAD_PROCESS_SHARED))
+    _check(_libc.pthread_mutexattr_setrobust(attributes, _PTHREAD_MUTEX_ROBUST))
+    _check(_libc.pthread_mutex_init(room, attributes))
+    _check(_libc.pthread_mutex_lock(room))
+    # The futex is the half that holds this thread's number: the first with glibc, the
+    # second with musl.
+    halves = (ctypes.c_uint32 * 2).from_address(address)
+    at = [half & _FUTEX_TID_MASK for half in halves].index(threading.get_native_id())
+    return _FUTEX_OWNER_DIED << (32 * at)
+
+
+def unlock_life(address: int) -> None:
+    """Unlock and forget a mutex that this thread has locked by `lock_for_life`."""
+    _check(_libc.pthread_mutex_unlock(ctypes.c_void_p(address)))
+    _check(_libc.pthread_mutex_destroy(ctypes.c_void_p(address)))
+
+
+def _check(number: int) -> None:
+    if number:
+        raise OSError(number, os.strerror(number))
+
+
+@contextlib.contextmanager
+def exclusive(fd: int) -> Iterator[None]:
+    """Let one process at a time in; the kernel lets go when it ends.
+
+    Notes
+    -----
+    Threads of one process do not exclude each other by this.
+    """
+    fcntl.lockf(fd, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.lockf(fd, fcntl.LOCK_UN)
+
+
+def segment_identity(fd: int) -> tuple[int, int]:
+    """What two descriptors of the same segment, and only they, have in common."""
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
 
 
 def open_process(pid: int) -> int:

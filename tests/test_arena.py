@@ -12,6 +12,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from engine import SharedMemoryFull, system
 from engine.memory.arena import ALIGNMENT_BYTES, Arena, size_class
 from engine.memory.extents import Extents
+from engine.memory.family import Family
+from engine.memory.layout import DATA_AT
 
 RESERVED_BYTES = 4 << 20
 
@@ -24,8 +26,7 @@ sizes = st.one_of(
 
 def close(arena):
     """End an arena's life at once; the engine's own lives as long as its process."""
-    arena.mapping.close()
-    os.close(arena.fd)
+    arena.family.leave()
 
 
 def lease_all(arena, nbytes):
@@ -40,7 +41,7 @@ def lease_all(arena, nbytes):
 @pytest.fixture
 def arena():
     """A small arena."""
-    arena = Arena(RESERVED_BYTES)
+    arena = Arena(Family.found(RESERVED_BYTES))
     yield arena
     close(arena)
 
@@ -52,7 +53,7 @@ class ArenaMachine(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.arena = Arena(RESERVED_BYTES)
+        self.arena = Arena(Family.found(RESERVED_BYTES))
         self.live = {}
         self.marks = 0
 
@@ -110,7 +111,7 @@ class ArenaMachine(RuleBasedStateMachine):
         """Nor reach beyond the segment."""
         blocks = sorted((offset, offset + nbytes) for offset, nbytes, _ in self.live.values())
         assert all(one[1] <= other[0] for one, other in pairwise(blocks))
-        assert all(0 <= start < stop <= RESERVED_BYTES for start, stop in blocks)
+        assert all(DATA_AT <= start < stop <= DATA_AT + RESERVED_BYTES for start, stop in blocks)
 
     @invariant()
     def the_account_is_right(self):
@@ -161,27 +162,28 @@ def test_everything_can_be_given_out_again(arena):
         del leases[::2]
         leases.clear()
         whole = arena.lease(RESERVED_BYTES)
-        assert (whole.offset, whole.nbytes) == (0, RESERVED_BYTES)
+        assert (whole.offset, whole.nbytes) == (DATA_AT, RESERVED_BYTES)
         del whole
 
 
 def test_trimmed_pages_go_back_to_the_system(arena):
-    """The segment holds no memory but that of live blocks."""
+    """The segment holds no memory but its tables and that of live blocks."""
+    tables = os.fstat(arena.fd).st_blocks * 512
     kept = arena.lease(1 << 20)
     arena.mapping[kept.offset : kept.offset + kept.nbytes] = b"x" * kept.nbytes
     free = arena.lease(2 << 20)
     arena.mapping[free.offset : free.offset + free.nbytes] = b"y" * free.nbytes
     del free
-    assert os.fstat(arena.fd).st_blocks * 512 >= 3 << 20
+    assert os.fstat(arena.fd).st_blocks * 512 >= tables + (3 << 20)
     arena.trim()
-    assert os.fstat(arena.fd).st_blocks * 512 <= (1 << 20) + 4 * system.PAGE_BYTES
+    assert os.fstat(arena.fd).st_blocks * 512 <= tables + (1 << 20) + 4 * system.PAGE_BYTES
     assert arena.mapping[kept.offset] == ord("x")
 
 
 def test_addresses_outside_have_no_offset(arena):
     """The first byte beyond is outside."""
     assert arena.offset_of(arena.base) == 0
-    assert arena.offset_of(arena.end - 1) == RESERVED_BYTES - 1
+    assert arena.offset_of(arena.end - 1) == DATA_AT + RESERVED_BYTES - 1
     assert arena.offset_of(arena.base - 1) is None
     assert arena.offset_of(arena.end) is None
 

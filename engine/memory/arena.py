@@ -1,17 +1,16 @@
-"""The arena: one shared segment, cut into blocks that are recycled warm.
+"""The arena: this process's part of the family's segment, in blocks recycled warm.
 
-A process has one arena, and it alone gives out and takes back blocks of it; the
-workers map the same segment and never allocate.  An address range as large as
-most of the machine's memory is reserved once and pages are taken as blocks are
-needed, so one descriptor and one mapping serve for the life of the process, and
-a place is named by its offset alone.
+A process takes ranges of the segment from its family (`engine.memory.family`), and it
+alone gives out and takes back blocks of them.  The segment is as large as most of the
+machine's memory and pages are taken as blocks are needed, so one descriptor and one
+mapping serve for the life of the process, and a place is named by its offset alone.
 
 Touching a fresh shared page costs ten times what copying into a warm one does.
 So a freed block goes on a stack of its size class and the next array of that
 size gets the same pages.  Ranges are in one of four states:
 
 ``bare``
-    reserved address space without pages; the whole segment at first.
+    address space without pages; the family's.
 ``warm``
     has pages, belongs to nobody, merged with its neighbours.
 ``cached``
@@ -36,11 +35,12 @@ from typing import TYPE_CHECKING, Any
 from engine import system
 from engine.errors import SharedMemoryFull
 from engine.memory.extents import Extents
+from engine.memory.family import Family, home_family
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Arena", "ArenaStatistics", "Lease", "arena", "is_open"]
+__all__ = ["Arena", "ArenaStatistics", "Lease", "arena", "is_open", "lease_over"]
 
 # One cache line, and what Arrow asks of its buffers.
 ALIGNMENT_BYTES = 64
@@ -53,8 +53,6 @@ _GROW_BYTES = 1024 * 1024
 
 # Free pages beyond this share of the machine's memory go back to the system.
 _KEEP_FRACTION = 0.25
-_RESERVE_FRACTION = 0.9
-_RESERVE_BYTES_MIN = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +105,7 @@ class Lease:
     nbytes: int
     offset: int
     address: int
+    record = -1  # of a block that is lent; see `engine.memory.lending`
     _give_back: Callable[[tuple[int, int]], None]
 
     def __del__(self) -> None:
@@ -120,14 +119,25 @@ def _lease_type(nbytes: int) -> Any:
     return type("Lease", (Lease, ctypes.c_char * nbytes), {"nbytes": nbytes})
 
 
+def lease_over(
+    base: int, offset: int, nbytes: int, give_back: Callable[[tuple[int, int]], None]
+) -> Lease:
+    """Make the lease of a block; `give_back` is called with offset and size at its end."""
+    address = base + offset
+    lease: Lease = _lease_type(nbytes).from_address(address)
+    lease._give_back = give_back  # noqa: SLF001 - ctypes calls no __init__
+    lease.offset = offset
+    lease.address = address
+    return lease
+
+
 class Arena:
     """Allocator over one shared segment.
 
     Parameters
     ----------
-    reserve_bytes : int, optional
-        Address space to reserve, and so the most that all blocks together may
-        hold.  Default 90 % of the machine's memory.
+    family : Family
+        Whose segment it is.
 
     Notes
     -----
@@ -136,33 +146,21 @@ class Arena:
     an arena of its own; `arena` sees to that.
     """
 
-    def __init__(self, reserve_bytes: int | None = None) -> None:
-        wanted = reserve_bytes or int(system.physical_memory_bytes() * _RESERVE_FRACTION)
-        wanted = -(-wanted // system.PAGE_BYTES) * system.PAGE_BYTES
-        while True:
-            self.fd = system.create_segment(wanted)
-            try:
-                self.mapping = system.map_segment(self.fd, wanted)
-                break
-            except OSError:
-                # A limit on address space (ulimit -v): reserve less.
-                os.close(self.fd)
-                if wanted // 2 < _RESERVE_BYTES_MIN:
-                    raise
-                wanted = wanted // 2 // system.PAGE_BYTES * system.PAGE_BYTES
-        self.reserved_bytes = wanted
-        self.base = system.mapping_address(self.mapping)
-        self.end = self.base + wanted
+    def __init__(self, family: Family) -> None:
+        self.family = family
+        self.fd = family.fd
+        self.mapping = family.mapping
+        self.base = family.base
+        self.end = family.base + family.nbytes
         self._keep_bytes = int(system.physical_memory_bytes() * _KEEP_FRACTION)
         self._lock = threading.Lock()
-        self._bare = Extents()
-        self._bare.put(0, wanted)
         self._warm = Extents()
         self._cached: dict[int, list[int]] = {}
         self._cached_bytes = 0
         self._live_bytes = 0
         self._live_blocks = 0
         self._returned: deque[tuple[int, int]] = deque()
+        self._lent: dict[int, tuple[int, int]] = {}
 
     def lease(self, nbytes: int) -> Lease:
         """Lease a block of at least `nbytes` bytes, aligned to 64; contents undefined.
@@ -186,12 +184,26 @@ class Arena:
             else:
                 self._returned.append(returned)
                 offset = self._allocate(block_bytes, nbytes)
-        address = self.base + offset
-        lease: Lease = _lease_type(block_bytes).from_address(address)
-        lease._give_back = self._returned.append  # noqa: SLF001 - ctypes calls no __init__
-        lease.offset = offset
-        lease.address = address
-        return lease
+        return lease_over(self.base, offset, block_bytes, self._returned.append)
+
+    def lent(self, lease: Lease, record: int) -> Callable[[], None]:
+        """Note that a block is lent; the answer takes it back when nobody holds it."""
+        block = (lease.offset, lease.nbytes)
+        with self._lock:
+            self._lent[record] = block
+
+        def take_back() -> None:
+            self._lent.pop(record, None)
+            self._returned.append(block)
+
+        return take_back
+
+    def _collect_lent(self) -> None:
+        """Take back lent blocks that others were the last to hold; called with the lock."""
+        for record, block in list(self._lent.items()):
+            if self.family.collect(record):
+                del self._lent[record]
+                self._returned.append(block)
 
     def _allocate(self, block_bytes: int, asked_bytes: int) -> int:
         """Take a block of a size class out of the books."""
@@ -199,6 +211,10 @@ class Arena:
             if self._returned:
                 self._collect()
             stack = self._cached.get(block_bytes)
+            if not stack and self._lent:
+                self._collect_lent()
+                self._collect()
+                stack = self._cached.get(block_bytes)
             if stack:
                 offset = stack.pop()
                 self._cached_bytes -= block_bytes
@@ -215,9 +231,11 @@ class Arena:
     def statistics(self) -> ArenaStatistics:
         """Count what the arena holds now."""
         with self._lock:
+            self.family.sweep()
+            self._collect_lent()
             self._collect()
             return ArenaStatistics(
-                reserved_bytes=self.reserved_bytes,
+                reserved_bytes=self.family.data_bytes,
                 live_bytes=self._live_bytes,
                 cached_bytes=self._cached_bytes,
                 warm_bytes=self._warm.total_bytes,
@@ -227,6 +245,8 @@ class Arena:
     def trim(self) -> None:
         """Give every page that no array uses back to the system."""
         with self._lock:
+            self.family.sweep()
+            self._collect_lent()
             self._collect()
             self._consolidate()
             self._punch()
@@ -251,15 +271,15 @@ class Arena:
         """Take pages from the system; on its refusal give back idle ones and try again."""
         for attempt in range(2):
             taken = max(nbytes, _GROW_BYTES)
-            offset = self._bare.take(taken)
+            offset = self.family.take_range(taken)
             if offset is None:
                 taken = nbytes
-                offset = self._bare.take(taken)
+                offset = self.family.take_range(taken)
             if offset is not None:
                 try:
                     system.grow_segment(self.fd, offset, taken)
                 except system.SegmentLimitError:
-                    self._bare.put(offset, taken)
+                    self.family.give_range(offset, taken)
                 else:
                     if taken > nbytes:
                         self._warm.put(offset + nbytes, taken - nbytes)
@@ -267,7 +287,7 @@ class Arena:
             if attempt == 0:
                 self._consolidate()
                 self._punch()
-        available = min(self._bare.largest_bytes, system.available_memory_bytes())
+        available = min(self.family.largest_free(), system.available_memory_bytes())
         raise SharedMemoryFull(
             asked_bytes=asked_bytes, in_use_bytes=self._live_bytes, free_bytes=available
         )
@@ -307,7 +327,7 @@ class Arena:
                 self._warm.put(offset, nbytes)
                 continue
             system.punch_segment(self.fd, first, last - first)
-            self._bare.put(first, last - first)
+            self.family.give_range(first, last - first)
             if offset < first:
                 self._warm.put(offset, first - offset)
             if last < offset + nbytes:
@@ -316,21 +336,18 @@ class Arena:
 
 _current: Arena | None = None
 
-# Arenas of ancestors: arrays that a forked child inherited live in their mappings.
+# Those of ancestors, which the leases of inherited arrays refer to.
 _inherited: list[Arena] = []
 _creation = threading.Lock()
 
 
 def arena() -> Arena:
-    """Give this process's arena, made at first use.
-
-    The environment variable ``NUMCREW_MEMORY_BYTES`` sets how much it may hold.
-    """
+    """Give this process's arena, made at first use."""
     global _current  # noqa: PLW0603 - the one arena of the process is the point
     if _current is None:
         with _creation:
             if _current is None:
-                _current = Arena(int(os.environ.get("NUMCREW_MEMORY_BYTES", "0")) or None)
+                _current = Arena(home_family())
     return _current
 
 
@@ -340,7 +357,7 @@ def is_open() -> bool:
 
 
 def _start_afresh_in_child() -> None:
-    """Forget the parent's arena: two allocators over one segment would collide."""
+    """Leave the parent's blocks to the parent: two allocators over one range would collide."""
     global _current, _creation  # noqa: PLW0603
     if _current is not None:
         _inherited.append(_current)

@@ -107,7 +107,7 @@ class Pool:
             self.board,
             {
                 "ranks": self.processes,
-                "segment_bytes": arena.reserved_bytes,
+                "segment_bytes": arena.family.nbytes,
                 "board_offset": self.board.address - arena.base,
                 "spin_ns": _SPIN_NS if self.may_spin else 0,
                 "tasks_max": maxtasksperchild,

@@ -22,7 +22,8 @@ import cloudpickle
 import numpy as np
 import threadpoolctl
 
-from engine import atomics, system
+from engine import atomics
+from engine.memory.family import join_family
 from engine.memory.refs import Mapped
 from engine.pool import board as words
 from engine.pool import context, driver, peers
@@ -87,8 +88,8 @@ class Worker:
         self._rank: int = config["rank"]
         self._tasks_left: int = config["tasks_max"] or -1
         self._spin_ns: int = config["spin_ns"]
-        self._segment = system.map_segment(segment_fd, config["segment_bytes"])
-        self._base = system.mapping_address(self._segment)
+        family = join_family(segment_fd, config["segment_bytes"])
+        self._segment, self._base = family.mapping, family.base
         self._mapped = Mapped(self._base)
         count = Board.word_count(config["ranks"])
         shared = np.frombuffer(self._segment, np.int64, count, config["board_offset"])

@@ -1,0 +1,323 @@
+"""The family: the processes that share one segment.
+
+The first process that needs shared memory makes a segment; its workers, and whoever
+is sent something that lives in it, join.  In a family an offset means the same bytes
+to everybody, so handles are small, and any member may make what any other uses.
+
+A member that ends, by whatever death, leaves nothing behind: `sweep` gives its
+memory back, but for the blocks that others hold.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from multiprocessing import util
+from typing import Any
+
+import numpy as np
+
+from engine import system
+from engine.memory import layout, ranges, records, stations
+from engine.words.members import KILLED, LEAVING, MARK, MEMBER_WORDS, MEMBERS_MAX, NUMBER, PID, WORD
+
+__all__ = ["Family", "home_family", "home_is_open", "join_family", "offer_home"]
+
+# Records get their pages so many at a time.
+_RECORDS_STEP = 256
+
+_RESERVE_FRACTION = 0.9
+_RESERVE_BYTES_MIN = 64 * 1024 * 1024
+
+
+class Family:
+    """A segment with its tables, and this process's membership.
+
+    Parameters
+    ----------
+    fd : int
+        Of the segment; kept.
+    nbytes : int
+        Size of the segment.
+
+    Attributes
+    ----------
+    mapping : mmap
+    base : int
+        Address of the segment in this process.
+    me : int
+        This process's number in the family.
+    station : int64 array
+        What compiled code needs to know, at an address that stays: `me`, the address
+        of the table of members, that of the segment, and that of its end.
+
+    Notes
+    -----
+    Concurrency: any thread.  A forked child is a member of its own, with the same
+    mapping.
+    """
+
+    def __init__(self, fd: int, nbytes: int, mapping: Any = None) -> None:
+        self.fd = fd
+        self.nbytes = nbytes
+        self.mapping = mapping or system.map_segment(fd, nbytes)
+        self.base = system.mapping_address(self.mapping)
+        self._words = np.frombuffer(self.mapping, np.int64, layout.DATA_AT // WORD)
+        self.station = np.array(
+            [0, self.base + layout.MEMBERS_AT, self.base, self.base + nbytes], np.int64
+        )
+        self._lock = threading.Lock()
+        self._join()
+        stations.enlist(self.station)
+
+    @classmethod
+    def found(cls, reserve_bytes: int | None = None) -> Family:
+        """Make a segment and be its first member.
+
+        Parameters
+        ----------
+        reserve_bytes : int, optional
+            The most that all arrays together may hold.  Default 90 % of the machine's
+            memory.
+        """
+        wanted = reserve_bytes or int(system.physical_memory_bytes() * _RESERVE_FRACTION)
+        wanted = -(-wanted // system.PAGE_BYTES) * system.PAGE_BYTES
+        while True:
+            nbytes = layout.DATA_AT + wanted
+            fd = system.create_segment(nbytes)
+            try:
+                mapping = system.map_segment(fd, nbytes)
+                break
+            except OSError:
+                # A limit on address space (ulimit -v): reserve less.
+                os.close(fd)
+                if wanted // 2 < _RESERVE_BYTES_MIN:
+                    raise
+                wanted = wanted // 2 // system.PAGE_BYTES * system.PAGE_BYTES
+        try:
+            system.grow_segment(fd, 0, layout.RECORDS_AT + _RECORDS_STEP * _RECORD_BYTES)
+        except BaseException:
+            os.close(fd)
+            raise
+        first = np.frombuffer(mapping, np.int64, 3, layout.RANGES_AT)
+        first[:] = layout.DATA_AT, wanted, ranges.FREE
+        head = np.frombuffer(mapping, np.int64, 8)
+        head[layout.RECORDS_READY] = _RECORDS_STEP
+        head[layout.RANGES_USED] = 1
+        head[layout.NEXT_SERIAL] = 1
+        return cls(fd, nbytes, mapping)
+
+    @property
+    def me(self) -> int:
+        """The number of this process."""
+        return int(self.station[0])
+
+    @property
+    def data_bytes(self) -> int:
+        """The most that all blocks together may hold."""
+        return self.nbytes - layout.DATA_AT
+
+    def take_range(self, nbytes: int) -> int | None:
+        """Take address space without pages; None if there is not so much in one piece."""
+        offset = records.take(self.base, self.me, nbytes)
+        if offset < 0 and self.sweep():
+            offset = records.take(self.base, self.me, nbytes)
+        return None if offset < 0 else int(offset)
+
+    def give_range(self, offset: int, nbytes: int) -> None:
+        """Give back address space whose pages are with the system already."""
+        records.yield_range(self.base, self.me, offset, nbytes)
+
+    def largest_free(self) -> int:
+        """Bytes of the largest range that nobody has."""
+        return int(ranges.largest_free(self.base))
+
+    def lend(self, offset: int, nbytes: int) -> int:
+        """Make a record for a block of this process; return its index."""
+        with self._lock:
+            while True:
+                index = records.lend(self.base, self.me, offset, nbytes)
+                if index >= 0:
+                    return int(index)
+                if self.sweep():
+                    continue
+                ready = int(self._words[layout.RECORDS_READY])
+                if ready == layout.RECORDS_MAX:
+                    message = f"more than {ready} blocks are shared by processes"
+                    raise MemoryError(message)
+                at = layout.RECORDS_AT + ready * _RECORD_BYTES
+                system.grow_segment(self.fd, at, _RECORDS_STEP * _RECORD_BYTES)
+                # Should another process do the same, the pages are taken twice, which
+                # is as good as once, and the word may for a while say too little.
+                self._words[layout.RECORDS_READY] = ready + _RECORDS_STEP
+
+    def hold(self, index: int) -> bool:
+        """Become a holder of a lent block; False if nobody holds it any more."""
+        answer = records.hold(self.base, self.me, index)
+        if answer < 0:
+            records.keep(self.base, self.me, index)
+        return bool(answer)
+
+    def keep(self, index: int) -> None:
+        """Keep a lent block of this process as long as the process lives."""
+        records.keep(self.base, self.me, index)
+
+    def drop(self, index: int) -> bool:
+        """Stop being a holder; True if the block is this process's own again."""
+        return bool(records.drop(self.base, self.me, index, self.fd))
+
+    def collect(self, index: int) -> bool:
+        """Take back a lent block of this process that nobody holds any more."""
+        return bool(records.collect(self.base, self.me, index))
+
+    def sweep(self) -> int:
+        """Clear up after members that ended; return how many there were."""
+        return int(records.sweep(self.base, self.me, self.fd))
+
+    def pid_of(self, number: int) -> int | None:
+        """Process number of a member; None if it is gone."""
+        entry = self._entry(number % MEMBERS_MAX)
+        return int(entry[PID]) if entry[NUMBER] == number else None
+
+    def leave_orderly(self) -> None:
+        """Note that this process ends as it should, and was not killed."""
+        if self.me:
+            self._entry(self.me % MEMBERS_MAX)[LEAVING] = 1
+
+    def leave(self) -> None:
+        """End the membership and unmap the segment; nothing of it may be used any more.
+
+        Only on the thread that joined, and only for a family that was `found` for some
+        purpose of its own: a process stays in its home as long as it lives.
+        """
+        stations.strike_off(self.station)
+        entry = self._entry(self.me % MEMBERS_MAX)
+        system.unlock_life(entry.ctypes.data)
+        entry[NUMBER] = 0
+        del entry, self._words
+        self.mapping.close()
+        os.close(self.fd)
+
+    def rejoin(self) -> None:
+        """Become a member of one's own, in a forked child."""
+        self.station[0] = 0
+        self._lock = threading.Lock()
+        self._join()
+
+    def _entry(self, index: int) -> np.ndarray[Any, Any]:
+        first = layout.MEMBERS_AT // WORD + index * MEMBER_WORDS
+        return self._words[first : first + MEMBER_WORDS]
+
+    def _join(self) -> None:
+        """Take an entry of the table of members, and lock its mutex for life."""
+        with system.exclusive(self.fd):
+            serial = int(self._words[layout.NEXT_SERIAL])
+            # Round about, so that it is remembered long who was killed.
+            order = ((serial + at) % MEMBERS_MAX for at in range(MEMBERS_MAX))
+            index = next((at for at in order if not self._entry(at)[NUMBER]), None)
+            if index is None:
+                message = f"more than {MEMBERS_MAX} processes share one segment"
+                raise OSError(message)
+            entry = self._entry(index)
+            number = serial * MEMBERS_MAX + index
+            self._words[layout.NEXT_SERIAL] += 1
+            # Nobody is known by the new number yet, so the order does not matter until
+            # the number itself is written.
+            entry[:KILLED] = 0
+            entry[PID] = os.getpid()
+            entry[MARK] = _live_by(entry.ctypes.data)
+            entry[NUMBER] = number
+            self._words[layout.MEMBERS_USED] = max(self._words[layout.MEMBERS_USED], index + 1)
+        self.station[0] = number
+        # Entries of the dead become vacant, so that any number of processes can come and go.
+        self.sweep()
+
+
+_RECORD_BYTES = layout.RECORD_WORDS * WORD
+
+
+def _live_by(address: int) -> int:
+    """Lock the mutex at an address in a thread that lives as long as the process."""
+    if threading.current_thread() is threading.main_thread():
+        return system.lock_for_life(address)
+    marks: list[int] = []
+    locked = threading.Event()
+
+    def live() -> None:
+        marks.append(system.lock_for_life(address))
+        locked.set()
+        threading.Event().wait()
+
+    threading.Thread(target=live, name="numcrew-life", daemon=True).start()
+    locked.wait()
+    return marks[0]
+
+
+# Every family that this process is a member of, by the identity of its segment.
+_families: dict[tuple[int, int], Family] = {}
+_home: list[Family] = []
+_offered: list[tuple[int, int]] = []
+_creation = threading.RLock()
+
+
+def home_family() -> Family:
+    """Give the family in whose segment this process allocates; found at first use.
+
+    The environment variable ``NUMCREW_MEMORY_BYTES`` sets how much it may hold.
+    """
+    if not _home:
+        with _creation:
+            if not _home:
+                if _offered:
+                    family = join_family(*_offered[0])
+                else:
+                    family = Family.found(int(os.environ.get("NUMCREW_MEMORY_BYTES", "0")) or None)
+                    _families[system.segment_identity(family.fd)] = family
+                _home.append(family)
+    return _home[0]
+
+
+def home_is_open() -> bool:
+    """Tell whether this process has a family yet."""
+    return bool(_home)
+
+
+def offer_home(fd: int, nbytes: int) -> None:
+    """Name the segment to join when this process first needs one."""
+    _offered.append((fd, nbytes))
+
+
+def join_family(fd: int, nbytes: int) -> Family:
+    """Join the family of a segment, if this process is no member yet; keeps or closes `fd`."""
+    with _creation:
+        identity = system.segment_identity(fd)
+        family = _families.get(identity)
+        if family is None:
+            family = _families[identity] = Family(fd, nbytes)
+            if not _home:
+                _home.append(family)
+        elif family.fd != fd:
+            os.close(fd)
+        return family
+
+
+def _leave_all() -> None:
+    for family in _families.values():
+        family.leave_orderly()
+
+
+def _rejoin_in_child() -> None:
+    global _creation  # noqa: PLW0603 - its holder does not exist in the child
+    _creation = threading.RLock()
+    for family in _families.values():
+        family.rejoin()
+
+
+def _leave_at_end(_: object) -> None:
+    # multiprocessing's children end without running atexit's functions; these they run.
+    util.Finalize(None, _leave_all, exitpriority=-1000)
+
+
+os.register_at_fork(after_in_child=_rejoin_in_child)
+util.register_after_fork(_leave_all, _leave_at_end)
+_leave_at_end(None)
