@@ -12,71 +12,93 @@ array([1., 2., 5.])
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from engine.algorithms.for_each import parallel_for
-from engine.algorithms.map import parallel_map
-from engine.algorithms.map_chunks import parallel_map_chunks
-from engine.errors import (
-    BarrierBrokenError,
-    BlockGoneError,
-    EngineError,
-    KernelTypeError,
-    OwnerDiedError,
-    PoolBrokenError,
-    PoolClosedError,
-    SharedMemoryFull,
-    TimeoutError,  # noqa: A004 - the name that multiprocessing's users expect
-    WorkerDiedError,
-)
-from engine.memory.arrays import empty, full, zeros
-from engine.memory.share import is_shared, share
-from engine.pool.pool import Pool
-from engine.status import info, statistics, trim
-from engine.system import cpu_budget as cpu_count
-
 if TYPE_CHECKING:
-    from multiprocessing import (
-        active_children,
-        current_process,
-        parent_process,
-    )
+    from multiprocessing import active_children, current_process, parent_process
 
+    from engine.algorithms.for_each import parallel_for
+    from engine.algorithms.map import parallel_map
+    from engine.algorithms.map_chunks import parallel_map_chunks
     from engine.contexts import Process, get_context
+    from engine.errors import (
+        BarrierBrokenError,
+        BlockGoneError,
+        EngineError,
+        KernelTypeError,
+        OwnerDiedError,
+        PoolBrokenError,
+        PoolClosedError,
+        SharedMemoryFull,
+        TimeoutError,  # noqa: A004 - the name that multiprocessing's users expect
+        WorkerDiedError,
+    )
+    from engine.memory.arrays import empty, full, zeros
+    from engine.memory.share import is_shared, share
+    from engine.pool.pool import Pool
+    from engine.status import info, statistics, trim
     from engine.sync.barrier import Barrier
     from engine.sync.condition import Condition
     from engine.sync.event import Event
     from engine.sync.lock import Lock, RLock
     from engine.sync.semaphore import BoundedSemaphore, Semaphore
+    from engine.system import cpu_budget as cpu_count
 
-# Found when first used, because loading their compiled code takes a quarter of the time
-# that importing everything else does.
-_LATE = {
+# Where each name is found when it is first used.  A process that is started for a small
+# part of the engine loads that part and not numba and everything else.
+_FOUND_IN = {
     "Barrier": "engine.sync.barrier",
+    "BarrierBrokenError": "engine.errors",
+    "BlockGoneError": "engine.errors",
     "BoundedSemaphore": "engine.sync.semaphore",
     "Condition": "engine.sync.condition",
+    "EngineError": "engine.errors",
     "Event": "engine.sync.event",
+    "KernelTypeError": "engine.errors",
     "Lock": "engine.sync.lock",
+    "OwnerDiedError": "engine.errors",
+    "Pool": "engine.pool.pool",
+    "PoolBrokenError": "engine.errors",
+    "PoolClosedError": "engine.errors",
     "Process": "engine.contexts",
     "RLock": "engine.sync.lock",
     "Semaphore": "engine.sync.semaphore",
+    "SharedMemoryFull": "engine.errors",
+    "TimeoutError": "engine.errors",
+    "WorkerDiedError": "engine.errors",
     "active_children": "multiprocessing",
+    "cpu_count": "engine.system",
     "current_process": "multiprocessing",
+    "empty": "engine.memory.arrays",
+    "full": "engine.memory.arrays",
     "get_context": "engine.contexts",
+    "info": "engine.status",
+    "is_shared": "engine.memory.share",
+    "parallel_for": "engine.algorithms.for_each",
+    "parallel_map": "engine.algorithms.map",
+    "parallel_map_chunks": "engine.algorithms.map_chunks",
     "parent_process": "multiprocessing",
+    "share": "engine.memory.share",
+    "statistics": "engine.status",
+    "trim": "engine.status",
+    "zeros": "engine.memory.arrays",
 }
+
+# What is called otherwise where it is found.
+_NAMED = {"cpu_count": "cpu_budget"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is used late."""
-    if name not in _LATE:
+    """Import what is used for the first time."""
+    if name not in _FOUND_IN:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
-    value = globals()[name] = getattr(importlib.import_module(_LATE[name]), name)
+    value = getattr(importlib.import_module(_FOUND_IN[name]), _NAMED.get(name, name))
+    globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
     """Name everything, also what is not imported yet."""
-    return sorted({*globals(), *_LATE})
+    return sorted({*globals(), *_FOUND_IN})
 
 
 __all__ = [

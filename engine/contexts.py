@@ -11,12 +11,6 @@ import multiprocessing
 from multiprocessing import context
 from typing import Any
 
-from engine.sync.barrier import Barrier
-from engine.sync.condition import Condition
-from engine.sync.event import Event
-from engine.sync.lock import Lock, RLock
-from engine.sync.semaphore import BoundedSemaphore, Semaphore
-
 __all__ = ["Process", "get_context"]
 
 
@@ -33,6 +27,21 @@ class _KeepsArguments:
         """Start the process."""
         self._kept = (self._target, self._args, self._kwargs)
         super().start()  # type: ignore[misc]
+
+    def join(self: Any, timeout: float | None = None) -> None:
+        """Wait until the process has ended."""
+        super().join(timeout)  # type: ignore[misc]
+        self._drop_if_ended()
+
+    def is_alive(self: Any) -> bool:
+        """Tell whether the process runs."""
+        alive: bool = super().is_alive()  # type: ignore[misc]
+        self._drop_if_ended()
+        return alive
+
+    def _drop_if_ended(self: Any) -> None:
+        if self._popen is not None and self._popen.returncode is not None:
+            self._kept = None
 
     def __getstate__(self: Any) -> dict[str, Any]:
         """Leave the kept arguments out: they travel as the arguments that they are."""
@@ -56,15 +65,60 @@ class _ForkServerProcess(_KeepsArguments, context.ForkServerProcess):
 
 
 class _OurObjects:
-    """What a context makes that is ours."""
+    """What a context makes that is ours.
 
-    Lock = staticmethod(Lock)
-    RLock = staticmethod(RLock)
-    Condition = staticmethod(Condition)
-    Semaphore = staticmethod(Semaphore)
-    BoundedSemaphore = staticmethod(BoundedSemaphore)
-    Event = staticmethod(Event)
-    Barrier = staticmethod(Barrier)
+    Each class is loaded when it is first asked for: a process that is started and uses
+    none of them is not to wait for numba.
+    """
+
+    @property
+    def Lock(self) -> type[Any]:  # noqa: N802 - multiprocessing's name; likewise below
+        """See `engine.Lock`."""
+        from engine.sync.lock import Lock
+
+        return Lock
+
+    @property
+    def RLock(self) -> type[Any]:  # noqa: N802
+        """See `engine.RLock`."""
+        from engine.sync.lock import RLock
+
+        return RLock
+
+    @property
+    def Condition(self) -> type[Any]:  # noqa: N802
+        """See `engine.Condition`."""
+        from engine.sync.condition import Condition
+
+        return Condition
+
+    @property
+    def Semaphore(self) -> type[Any]:  # noqa: N802
+        """See `engine.Semaphore`."""
+        from engine.sync.semaphore import Semaphore
+
+        return Semaphore
+
+    @property
+    def BoundedSemaphore(self) -> type[Any]:  # noqa: N802
+        """See `engine.BoundedSemaphore`."""
+        from engine.sync.semaphore import BoundedSemaphore
+
+        return BoundedSemaphore
+
+    @property
+    def Event(self) -> type[Any]:  # noqa: N802
+        """See `engine.Event`."""
+        from engine.sync.event import Event
+
+        return Event
+
+    @property
+    def Barrier(self) -> type[Any]:  # noqa: N802
+        """See `engine.Barrier`."""
+        from engine.sync.barrier import Barrier
+
+        return Barrier
 
 
 class _ForkContext(_OurObjects, context.ForkContext):  # type: ignore[misc]

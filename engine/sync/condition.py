@@ -59,8 +59,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Condition", "ConditionType"]
 
-# Words of the key, beside those of every key: the lock's key, and whether it is an RLock.
-_LOCK_AT, _IS_RLOCK_AT = 2, 3
+# Words of the key, beside those of every key: the lock's key, and what kind of lock it is.
+_LOCK_AT, _KIND_AT = 2, 3
+
+# Of locks that are not ours, which only Python code can acquire.
+_LOCK, _RLOCK, _FOREIGN = 0, 1, 2
 
 # Words.
 TICKETS = 0
@@ -80,7 +83,10 @@ def _lock_of(key):
 
 @njit(types.boolean(types.intp), cache=True)
 def _is_rlock(key):
-    return load(key + WORD * _IS_RLOCK_AT) != 0
+    kind = load(key + WORD * _KIND_AT)
+    if kind == _FOREIGN:
+        raise TypeError("in compiled code the lock of a condition must be an engine.Lock or RLock")
+    return kind == _RLOCK
 
 
 @njit(types.boolean(types.intp), cache=True)
@@ -184,6 +190,11 @@ def _acquire_fully(key, depth):
 def _begin_wait(key):
     if not _holds_lock(key):
         raise AssertionError("must acquire() condition before using wait()")
+    return _find_place(key)
+
+
+@njit(types.intp(types.intp), cache=True)
+def _find_place(key):
     place = _take_place(key)
     if place == 0:
         raise RuntimeError("more processes wait for one condition than it has places for")
@@ -220,6 +231,11 @@ def notify(key, count):
     """Let the `count` that have waited longest go on."""
     if not _holds_lock(key):
         raise AssertionError("lock is not owned")
+    _notify_some(key, count)
+
+
+@njit(types.void(types.intp, types.int64), cache=True)
+def _notify_some(key, count):
     condition = words_of(key)
     for _ in range(count):
         first = 0
@@ -242,13 +258,13 @@ def notify(key, count):
             wake(first, 1)
 
 
-_acquire = direct(acquire_condition)
-_release = direct(release_condition)
 _begin = direct(_begin_wait)
 _release_all = direct(_release_fully)
 _acquire_all = direct(_acquire_fully)
 _wait_at = direct(wait_at_place)
 _notify = direct(notify)
+_find = direct(_find_place)
+_notify_unchecked = direct(_notify_some)
 
 
 class Condition(SharedWords):
@@ -257,7 +273,9 @@ class Condition(SharedWords):
     Parameters
     ----------
     lock : Lock or RLock, optional
-        By default an RLock of its own.
+        By default an RLock of its own.  Any other lock that has ``acquire`` and
+        ``release`` will do as well, but not in compiled code, and whether the caller
+        holds it is then not checked.
 
     Notes
     -----
@@ -270,11 +288,11 @@ class Condition(SharedWords):
 
     _WORD_COUNT = _WORD_COUNT
 
-    def __init__(self, lock: Lock | RLock | None = None) -> None:
+    def __init__(self, lock: Any = None) -> None:
         if lock is None:
             lock = RLock()
-        if not isinstance(lock, Lock | RLock):
-            message = f"lock must be an engine.Lock or engine.RLock, not {type(lock).__name__}"
+        if not (hasattr(lock, "acquire") and hasattr(lock, "release")):
+            message = f"lock must have acquire() and release(); a {type(lock).__name__} has not"
             raise TypeError(message)
         super().__init__()
         self._take_more(lock)
@@ -284,16 +302,23 @@ class Condition(SharedWords):
 
     def _take_more(self, *more: Any) -> None:
         (self._lock,) = more
-        self._key_words[_LOCK_AT] = self._lock._key  # noqa: SLF001 - a friend
-        self._key_words[_IS_RLOCK_AT] = isinstance(self._lock, RLock)
+        if isinstance(self._lock, Lock | RLock):
+            self._key_words[_LOCK_AT] = self._lock._key  # noqa: SLF001 - a friend
+            self._key_words[_KIND_AT] = _RLOCK if isinstance(self._lock, RLock) else _LOCK
+        else:
+            self._key_words[_KIND_AT] = _FOREIGN
+
+    @property
+    def _is_foreign(self) -> bool:
+        return bool(self._key_words[_KIND_AT] == _FOREIGN)
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
         """Acquire the lock; see `Lock.acquire`."""
-        return bool(_acquire(self._key, limit_ns(block, timeout)))
+        return bool(self._lock.acquire(block, *(() if timeout is None else (timeout,))))
 
     def release(self) -> None:
         """Release the lock."""
-        _release(self._key)
+        self._lock.release()
 
     def recover(self) -> bool:
         """Make the lock free again after its holder died; see `Lock.recover`."""
@@ -319,6 +344,13 @@ class Condition(SharedWords):
         OwnerDiedError
             The process that held the lock meanwhile has ended.
         """
+        if self._is_foreign:
+            place = _find(self._key)
+            self._lock.release()
+            try:
+                return bool(_wait_at(self._key, place, limit_ns(True, timeout)))
+            finally:
+                self._lock.acquire()
         place = _begin(self._key)
         depth = _release_all(self._key)
         try:
@@ -359,11 +391,11 @@ class Condition(SharedWords):
         AssertionError
             The caller does not hold the lock.
         """
-        _notify(self._key, n)
+        (_notify_unchecked if self._is_foreign else _notify)(self._key, n)
 
     def notify_all(self) -> None:
         """Let everybody go on who waits."""
-        _notify(self._key, _PLACES_MAX)
+        self.notify(_PLACES_MAX)
 
     def statistics(self) -> dict[str, Any]:
         """Count notices so far and who waits now, beside the statistics of the lock."""
@@ -371,12 +403,12 @@ class Condition(SharedWords):
         waiting = sum(
             state & 3 == _WAITS and self._family.pid_of(state >> 2) is not None for state in states
         )
-        lock = self._lock.statistics()
+        lock = {} if self._is_foreign else self._lock.statistics()
         return {**lock, "waiters": waiting, "notices": self._word(NOTIFIED)}
 
     def __enter__(self) -> bool:
         """Acquire the lock."""
-        return bool(_acquire(self._key, FOREVER))
+        return bool(self._lock.acquire())
 
     def __exit__(
         self,
@@ -385,7 +417,7 @@ class Condition(SharedWords):
         trace: TracebackType | None,
     ) -> None:
         """Release the lock."""
-        _release(self._key)
+        self._lock.release()
 
     def __repr__(self) -> str:
         """Say which lock it has, and how many wait."""

@@ -142,7 +142,7 @@ class Event(SharedWords):
 
     def __repr__(self) -> str:
         """Say whether it is set."""
-        return f"<Event({'set' if self.is_set() else 'unset'})>"
+        return f"<Event at {id(self):#x} {'set' if self.is_set() else 'unset'}>"
 
 
 @register
