@@ -187,18 +187,18 @@ def _acquire_fully(key, depth):
 
 
 @njit(types.intp(types.intp), cache=True)
-def _begin_wait(key):
-    if not _holds_lock(key):
-        raise AssertionError("must acquire() condition before using wait()")
-    return _find_place(key)
-
-
-@njit(types.intp(types.intp), cache=True)
 def _find_place(key):
     place = _take_place(key)
     if place == 0:
         raise RuntimeError("more processes wait for one condition than it has places for")
     return place
+
+
+@njit(types.intp(types.intp), cache=True)
+def _begin_wait(key):
+    if not _holds_lock(key):
+        raise AssertionError("must acquire() condition before using wait()")
+    return _find_place(key)
 
 
 @njit(types.boolean(types.intp, types.intp, types.int64), nogil=True, cache=True)
@@ -227,14 +227,6 @@ def wait_for_notice(key, limit):
 
 
 @njit(types.void(types.intp, types.int64), cache=True)
-def notify(key, count):
-    """Let the `count` that have waited longest go on."""
-    if not _holds_lock(key):
-        raise AssertionError("lock is not owned")
-    _notify_some(key, count)
-
-
-@njit(types.void(types.intp, types.int64), cache=True)
 def _notify_some(key, count):
     condition = words_of(key)
     for _ in range(count):
@@ -256,6 +248,14 @@ def _notify_some(key, count):
         if state & 3 == _WAITS and compare_exchange(first, state, state + 1) == state:
             store(condition + WORD * NOTIFIED, load(condition + WORD * NOTIFIED) + 1)
             wake(first, 1)
+
+
+@njit(types.void(types.intp, types.int64), cache=True)
+def notify(key, count):
+    """Let the `count` that have waited longest go on."""
+    if not _holds_lock(key):
+        raise AssertionError("lock is not owned")
+    _notify_some(key, count)
 
 
 _begin = direct(_begin_wait)

@@ -18,10 +18,21 @@ def _objects():
     """Our objects by name; all of them must be there."""
     module = importlib.import_module(ORIGIN)
     wanted = names.taken_from(ORIGIN)
-    if missing := [name for name in wanted if not hasattr(module, name)]:
+    if missing := [name for name in wanted if name not in dir(module)]:
         message = f"{ORIGIN} lacks {', '.join(missing)}, and nothing else may be judged instead"
         raise ImportError(message)
-    return {name: getattr(module, name) for name in wanted}
+    if multiprocessing.parent_process() is None:
+        return {name: getattr(module, name) for name in wanted}
+    # A child unpickles what it is given, which loads what it needs.  The rest is not worth
+    # the second that loading it takes in each spawned child.
+    return {name: _late(module, name) for name in wanted}
+
+
+def _late(module, name):
+    """What looks for an object when it is called; but for Process, which classes derive from."""
+    if name == "Process":
+        return module.Process
+    return lambda *args, **kwargs: getattr(module, name)(*args, **kwargs)
 
 
 def _install(ours):
