@@ -7,8 +7,8 @@ needed, so one descriptor and one mapping serve for the life of the process, and
 a place is named by its offset alone.
 
 Touching a fresh shared page costs ten times what copying into a warm one does.
-So a freed block goes on a stack of its size class and the next array of that
-size gets the same pages.  Ranges are in one of four states:
+So the next array gets the block that was freed last, if that is of its size class;
+other freed blocks go on a stack of their class and wait there for an array of it.  Ranges are in one of four states:
 
 ``bare``
     reserved address space without pages; the whole segment at first.
@@ -19,8 +19,8 @@ size gets the same pages.  Ranges are in one of four states:
 ``live``
     leased: some array's bytes.
 
-bare -> warm (grow) -> live (allocate) -> cached (release) -> live (allocate, the
-short way) or -> warm (consolidate) -> bare (trim).
+bare -> warm (grow) -> live (allocate) -> live (handed over) or -> cached (collect)
+-> live (allocate, the short way) or -> warm (consolidate) -> bare (trim).
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ class Lease:
 
     Concurrency: may die on any thread at any moment, also inside the arena's own
     lock when the garbage collector runs there.  It therefore only appends to a
-    deque, which is atomic; the arena collects at its next allocation.
+    deque, which is atomic; the next `lease` takes the block from there, or has the
+    arena collect it.
     """
 
     # A weakref.finalize would say the same in eight times the time (2 us).

@@ -1,8 +1,8 @@
 """One user call, from its publication to its result, whatever dies on the way.
 
     caller                         board                       workers
-    write task ─────────────────▶ slot words
-    open_slot, ring bells ──────▶ SERIAL, NEXT ──claim──────▶ run chunk, mark done
+    write image and slot words ─▶
+    open_slot, ring bells ──────▶ SERIAL, NEXT ──claim──────▶ run chunks, mark each
     claim and run too (join) ───▶ NEXT
     wait until nothing is left and nobody is inside  ◀─ring── leave
     retire; look at the marks

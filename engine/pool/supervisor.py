@@ -67,8 +67,8 @@ class Supervisor:
 
     Notes
     -----
-    Concurrency: public methods may be called from any thread; they take `lock`,
-    which also guards `jobs`.
+    Concurrency: public methods may be called from any thread; they take `lock`.
+    `jobs` is changed without it, by one dictionary operation each.
     """
 
     def __init__(self, board: Board, config: dict[str, Any], keep: Any = None) -> None:
