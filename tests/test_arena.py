@@ -2,6 +2,10 @@
 
 import contextlib
 import os
+import random
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import pytest
@@ -149,6 +153,96 @@ def test_a_freed_block_is_the_next_of_its_size(arena):
     offset = lease.offset
     del lease
     assert arena.lease(100_001).offset == offset
+
+
+def test_a_large_block_does_not_hide_behind_small_ones(arena):
+    """A loop over blocks that are handed over does not keep another from going into the books."""
+    large, small = arena.lease(1 << 20), arena.lease(100)
+    del large, small
+    for _ in range(10):
+        arena.lease(100)
+    assert (1 << 20) not in [nbytes for _, nbytes in arena._returned]  # noqa: SLF001 - its books
+    assert arena.lease(1 << 20).offset == 0
+
+
+def test_threads_never_hold_the_same_block(arena):
+    """Blocks go from hand to hand without a lock, and each is in one hand only."""
+    together = threading.Barrier(6)
+
+    def one(seed):
+        draw = random.Random(seed)
+        held = []
+        together.wait()
+        for at in range(3000):
+            lease = arena.lease(draw.choice([100, 100, 100, 3000, 70_000]))
+            mark = (seed + 6 * at).to_bytes(8)
+            arena.mapping[lease.offset : lease.offset + 8] = mark
+            held.append((lease, mark))
+            del lease
+            while len(held) > draw.randrange(5):
+                lease, mark = held.pop(draw.randrange(len(held)))
+                assert arena.mapping[lease.offset : lease.offset + 8] == mark
+                del lease
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(6) as threads:
+            list(threads.map(one, range(6)))
+    finally:
+        sys.setswitchinterval(interval)
+    found = arena.statistics()
+    assert (found.live_blocks, found.live_bytes) == (0, 0)
+
+
+def test_an_interrupted_lease_says_nothing(arena, monkeypatch):
+    """Wherever Ctrl-C comes, no half-made lease complains, and no block is given out twice."""
+    complaints = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    others = [arena.lease(100) for _ in range(3)]
+    for step in steps_of(arena.lease, 100):
+        lease = arena.lease(100)
+        assert lease.offset not in [one.offset for one in others], step
+        del lease
+    assert step > 20
+    assert not complaints
+
+
+def steps_of(function, *arguments):
+    """Call a function again and again, interrupted one instruction later each time."""
+    reached = True
+    step = 0
+    while reached:
+        step += 1
+        reached = interrupted(function, arguments, step)
+        yield step
+
+
+def interrupted(function, arguments, step):
+    """Interrupt a call at an instruction; False if it was over before that."""
+    left = step
+
+    def trace(frame, event, _):
+        nonlocal left
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            left -= 1
+            if not left:
+                raise KeyboardInterrupt
+        return trace
+
+    def enter(frame, event, _):
+        return trace(frame, event, _) if frame.f_code is function.__code__ else None
+
+    before = sys.gettrace()
+    sys.settrace(enter)
+    try:
+        function(*arguments)
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
 
 
 def test_everything_can_be_given_out_again(arena):

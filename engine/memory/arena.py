@@ -7,8 +7,9 @@ needed, so one descriptor and one mapping serve for the life of the process, and
 a place is named by its offset alone.
 
 Touching a fresh shared page costs ten times what copying into a warm one does.
-So the next array gets the block that was freed last, if that is of its size class;
-other freed blocks go on a stack of their class and wait there for an array of it.  Ranges are in one of four states:
+So the next array gets the block that was just freed, if that is of its size class;
+other freed blocks go on a stack of their class and wait there for an array of it.
+Ranges are in one of four states:
 
 ``bare``
     reserved address space without pages; the whole segment at first.
@@ -26,7 +27,6 @@ bare -> warm (grow) -> live (allocate) -> live (handed over) or -> cached (colle
 from __future__ import annotations
 
 import ctypes
-import functools
 import os
 import threading
 from collections import deque
@@ -47,6 +47,10 @@ ALIGNMENT_BYTES = 64
 
 # Blocks below this size come in powers of two, those above in eighths of one.
 _LARGE_BYTES = 64 * 1024
+
+# Of more blocks that came back the books are to know, so that the next one is the
+# warmest and not the oldest.
+_HANDED_OVER_MAX = 4
 
 # The least that is taken from the system at a time.
 _GROW_BYTES = 1024 * 1024
@@ -105,20 +109,27 @@ class Lease:
 
     # A weakref.finalize would say the same in eight times the time (2 us).
 
+    # All that `__del__` needs belongs to the class: ctypes calls no `__init__`, an
+    # interrupt may come as soon as there is an object, and at the end of the interpreter
+    # modules are emptied before the last arrays die.
     nbytes: int
-    offset: int
-    address: int
+    _base: int
     _give_back: Callable[[tuple[int, int]], None]
+    _addressof: Callable[[Any], int] = ctypes.addressof
+
+    @property
+    def address(self) -> int:
+        """Where the block is in this process."""
+        return self._addressof(self)
+
+    @property
+    def offset(self) -> int:
+        """Where the block is in the segment."""
+        return self._addressof(self) - self._base
 
     def __del__(self) -> None:
         """Give the block back."""
-        self._give_back((self.offset, self.nbytes))
-
-
-@functools.cache
-def _lease_type(nbytes: int) -> Any:
-    """Make the class of the leases of one size."""
-    return type("Lease", (Lease, ctypes.c_char * nbytes), {"nbytes": nbytes})
+        self._give_back((self._addressof(self) - self._base, self.nbytes))
 
 
 class Arena:
@@ -164,6 +175,7 @@ class Arena:
         self._live_bytes = 0
         self._live_blocks = 0
         self._returned: deque[tuple[int, int]] = deque()
+        self._lease_types: dict[int, Any] = {}
 
     def lease(self, nbytes: int) -> Lease:
         """Lease a block of at least `nbytes` bytes, aligned to 64; contents undefined.
@@ -174,25 +186,35 @@ class Arena:
             Neither recycled pages nor the system can provide the block.
         """
         block_bytes = size_class(nbytes)
-        try:
+        kind = self._lease_types.get(block_bytes) or self._make_lease_type(block_bytes)
+        offset = -1
+        if 0 < len(self._returned) <= _HANDED_OVER_MAX:
             # A loop gives back one result and asks for the next of the same size: the
-            # block goes from hand to hand, warm, and no book needs to know.  Both
-            # operations on the deque are atomic, so this takes no lock.
-            returned = self._returned.pop()
-        except IndexError:
-            offset = self._allocate(block_bytes, nbytes)
-        else:
-            if returned[1] == block_bytes:
-                offset = returned[0]
+            # block goes from hand to hand, warm, and no book needs to know.  Each
+            # operation on the deque is atomic, so this takes no lock.  The oldest
+            # first, so that a block of another size is found and put into the books.
+            try:
+                returned = self._returned.popleft()
+            except IndexError:
+                pass  # another thread was quicker
             else:
-                self._returned.append(returned)
-                offset = self._allocate(block_bytes, nbytes)
-        address = self.base + offset
-        lease: Lease = _lease_type(block_bytes).from_address(address)
-        lease._give_back = self._returned.append  # noqa: SLF001 - ctypes calls no __init__
-        lease.offset = offset
-        lease.address = address
+                if returned[1] == block_bytes:
+                    offset = returned[0]
+                else:
+                    self._returned.appendleft(returned)
+        if offset < 0:
+            offset = self._allocate(block_bytes, nbytes)
+        lease: Lease = kind.from_address(self.base + offset)
         return lease
+
+    def _make_lease_type(self, block_bytes: int) -> Any:
+        """Make the class of the leases of one size."""
+        members = {"nbytes": block_bytes, "_base": self.base, "_give_back": self._returned.append}
+        try:
+            kind = type("Lease", (Lease, ctypes.c_char * block_bytes), members)
+        except (OverflowError, ValueError):
+            return None  # larger than any address space, which `_allocate` is to say
+        return self._lease_types.setdefault(block_bytes, kind)
 
     def _allocate(self, block_bytes: int, asked_bytes: int) -> int:
         """Take a block of a size class out of the books."""
