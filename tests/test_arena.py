@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+from interrupts import each_interrupt
 
 from engine import SharedMemoryFull, system
 from engine.memory.arena import ALIGNMENT_BYTES, Arena, size_class
@@ -200,49 +201,20 @@ def test_an_interrupted_lease_says_nothing(arena, monkeypatch):
     complaints = []
     monkeypatch.setattr(sys, "unraisablehook", complaints.append)
     others = [arena.lease(100) for _ in range(3)]
-    for step in steps_of(arena.lease, 100):
+    places = set()
+
+    def lease_two():
+        del others[3:]
+        others.append(arena.lease(100))
+        others.append(arena.lease(3000))
+
+    for place in each_interrupt(lease_two, arena.lease, arena._allocate):  # noqa: SLF001
+        places.add(place)
         lease = arena.lease(100)
-        assert lease.offset not in [one.offset for one in others], step
+        assert lease.offset not in [one.offset for one in others], place
         del lease
-    assert step > 20
+    assert {name for name, _ in places} == {"lease", "_allocate"}
     assert not complaints
-
-
-def steps_of(function, *arguments):
-    """Call a function again and again, interrupted one instruction later each time."""
-    reached = True
-    step = 0
-    while reached:
-        step += 1
-        reached = interrupted(function, arguments, step)
-        yield step
-
-
-def interrupted(function, arguments, step):
-    """Interrupt a call at an instruction; False if it was over before that."""
-    left = step
-
-    def trace(frame, event, _):
-        nonlocal left
-        frame.f_trace_opcodes = True
-        if event == "opcode":
-            left -= 1
-            if not left:
-                raise KeyboardInterrupt
-        return trace
-
-    def enter(frame, event, _):
-        return trace(frame, event, _) if frame.f_code is function.__code__ else None
-
-    before = sys.gettrace()
-    sys.settrace(enter)
-    try:
-        function(*arguments)
-    except KeyboardInterrupt:
-        return True
-    finally:
-        sys.settrace(before)
-    return False
 
 
 def test_everything_can_be_given_out_again(arena):

@@ -38,7 +38,8 @@ class Slot:
         """Make the slot free, unless the pool is gone."""
         home = self._home()
         if home is not None:
-            home.put(Slot(self.address, self._home))
+            # By its type, because modules are emptied before the last objects die.
+            home.put(type(self)(self.address, self._home))
 
 
 class FreeSlots:
