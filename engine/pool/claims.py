@@ -1,8 +1,8 @@
 """Claiming: how the processes that work on a job divide its chunks among them.
 
 A chunk belongs to whoever advances the job's word `NEXT` past it.  Compiled code
-claims several at a time, as many as take it about `_BATCH_NS`, and fewer towards the
-end (guided self-scheduling: Polychronopoulos and Kuck, 1987,
+claims several at a time, as many as take it about `_BATCH_NS`, at most `_BATCH_MAX`,
+and fewer towards the end (guided self-scheduling: Polychronopoulos and Kuck, 1987,
 https://doi.org/10.1109/TC.1987.5009495), so that the word is not fought over and
 nobody is waited for.
 
