@@ -57,7 +57,7 @@ def holdings():
     return Holdings(
         children=len(psutil.Process().children(recursive=True)),
         descriptors=len(os.listdir("/proc/self/fd")),  # noqa: PTH208 - a Path object costs more
-        mappings=Path("/proc/self/maps").read_text(errors="replace").count("numcrew"),
+        mappings=Path("/proc/self/maps").read_text(errors="replace").count("/memfd:numcrew"),
         blocks=memory.live_blocks - payloads,
         names=sum("numcrew" in one.name for one in Path("/dev/shm").iterdir()),
     )

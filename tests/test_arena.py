@@ -2,12 +2,17 @@
 
 import contextlib
 import os
+import random
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+from interrupts import each_interrupt
 
 from engine import SharedMemoryFull, system
 from engine.memory.arena import ALIGNMENT_BYTES, Arena, size_class
@@ -150,6 +155,67 @@ def test_a_freed_block_is_the_next_of_its_size(arena):
     offset = lease.offset
     del lease
     assert arena.lease(100_001).offset == offset
+
+
+def test_a_large_block_does_not_hide_behind_small_ones(arena):
+    """A loop over blocks that are handed over does not keep another from going into the books."""
+    large, small = arena.lease(1 << 20), arena.lease(100)
+    del large, small
+    for _ in range(10):
+        arena.lease(100)
+    assert (1 << 20) not in [nbytes for _, nbytes in arena._returned]  # noqa: SLF001 - its books
+    assert arena.lease(1 << 20).offset == DATA_AT
+
+
+def test_threads_never_hold_the_same_block(arena):
+    """Blocks go from hand to hand without a lock, and each is in one hand only."""
+    together = threading.Barrier(6)
+
+    def one(seed):
+        draw = random.Random(seed)
+        held = []
+        together.wait()
+        for at in range(3000):
+            lease = arena.lease(draw.choice([100, 100, 100, 3000, 70_000]))
+            mark = (seed + 6 * at).to_bytes(8)
+            arena.mapping[lease.offset : lease.offset + 8] = mark
+            held.append((lease, mark))
+            del lease
+            while len(held) > draw.randrange(5):
+                lease, mark = held.pop(draw.randrange(len(held)))
+                assert arena.mapping[lease.offset : lease.offset + 8] == mark
+                del lease
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(6) as threads:
+            list(threads.map(one, range(6)))
+    finally:
+        sys.setswitchinterval(interval)
+    found = arena.statistics()
+    assert (found.live_blocks, found.live_bytes) == (0, 0)
+
+
+def test_an_interrupted_lease_says_nothing(arena, monkeypatch):
+    """Wherever Ctrl-C comes, no half-made lease complains, and no block is given out twice."""
+    complaints = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    others = [arena.lease(100) for _ in range(3)]
+    places = set()
+
+    def lease_two():
+        del others[3:]
+        others.append(arena.lease(100))
+        others.append(arena.lease(3000))
+
+    for place in each_interrupt(lease_two, arena.lease, arena._allocate):  # noqa: SLF001
+        places.add(place)
+        lease = arena.lease(100)
+        assert lease.offset not in [one.offset for one in others], place
+        del lease
+    assert {name for name, _ in places} == {"lease", "_allocate"}
+    assert not complaints
 
 
 def test_everything_can_be_given_out_again(arena):

@@ -14,10 +14,14 @@ from faults import (
     eventually,
     slow_twice,
 )
+from interrupts import each_interrupt
 from scripts import Program, run
 
 import engine
 from engine.pool import board as words
+from engine.pool.job import Job
+from engine.pool.slots import FreeSlots
+from engine.pool.supervisor import Supervisor
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -108,6 +112,28 @@ def test_ctrl_c_twice_leaves_no_worker_in_the_call(crew):
         with beside(press_twice), pytest.raises(KeyboardInterrupt):
             engine.parallel_map_chunks(function, X, grain=10, pool=crew)
         assert_still_works(crew)
+
+
+@pytest.mark.parametrize("isolate", [True, False])
+def test_ctrl_c_between_any_two_steps_of_a_call_loses_nothing(isolate):
+    """Neither a job slot nor the account of jobs, and the next call is right."""
+    x = engine.share(X)
+    steps = (Job.run, Job._run_wave, Job._wait, Job._missing, Job._is_empty)  # noqa: SLF001
+    with engine.Pool(2, isolate=isolate) as pool:
+
+        def call():
+            return engine.parallel_map(slow_twice, x, 3, grain=20, pool=pool)
+
+        call()
+        places = set()
+        for place in each_interrupt(call, *steps, FreeSlots.take, Supervisor.let_go):
+            places.add(place)
+            assert eventually(lambda: pool._slots.count() == words.SLOT_COUNT), place  # noqa: SLF001
+            assert not pool.supervisor.jobs, place
+            assert not pool.supervisor.abandoned, place
+            np.testing.assert_array_equal(call(), x * 2.0 + 1.0)
+        assert {"run", "_run_wave", "_wait", "take"} <= {name for name, _ in places}
+        assert_still_works(pool)
 
 
 def slowly(chunk):

@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import sys
 import threading
 import weakref
 
@@ -13,6 +14,7 @@ from faults import are_gone, assert_still_works, chunk_word, eventually, pids, s
 
 import engine
 from engine.pool.board import SLOT_COUNT
+from engine.pool.job import Job
 
 # ruff: noqa: SLF001 - what a pool does with its thread has no public name.
 
@@ -245,3 +247,88 @@ def test_terminate_ends_what_close_waits_for():
     call.join(10)
     assert not closing.is_alive()
     assert isinstance(call.outcome, engine.PoolClosedError)
+
+
+def test_close_with_calls_that_wait_for_their_turn(tmp_path):
+    """Each is computed or refused, and none hangs: those that came too late are told so."""
+    pool = engine.Pool(2)
+    gate = tmp_path / "open"
+
+    def wait_for_gate(chunk):
+        assert eventually(gate.exists)
+        return twice(chunk)
+
+    calls = [Call(wait_for_gate, pool) for _ in range(SLOT_COUNT + 4)]
+    assert eventually(lambda: len(pool.supervisor.jobs) == SLOT_COUNT)
+    closing = threading.Thread(target=pool.close, daemon=True)
+    closing.start()
+    assert eventually(lambda: pool._closed)
+    gate.touch()
+    computed = 0
+    for one in calls:
+        outcome = one.ends()
+        if not isinstance(outcome, engine.PoolClosedError):
+            np.testing.assert_array_equal(outcome, twice(X))
+            computed += 1
+    assert computed >= SLOT_COUNT
+    closing.join(10.0)
+    assert not closing.is_alive(), "close() hangs"
+
+
+def test_a_slot_goes_back_with_the_last_that_holds_it(crew):
+    """So an interrupt between any two steps of a call cannot lose it."""
+    assert_still_works(crew)
+    assert eventually(lambda: crew._slots.count() == SLOT_COUNT)
+    slots = [crew.take_slot() for _ in range(SLOT_COUNT)]
+    assert len({one.address for one in slots}) == SLOT_COUNT
+    with pytest.raises(TimeoutError):
+        crew.take_slot(0.0)
+    del slots[3:5]
+    assert crew._slots.count() == 2
+    slots.clear()
+    assert crew._slots.count() == SLOT_COUNT
+    pool = engine.Pool(2)
+    ref = weakref.ref(pool._slots._free)
+    del pool
+    gc.collect()
+    assert ref() is None, "slots keep their pool's queue alive"
+
+
+def test_an_error_that_comes_when_the_call_is_over(crew, monkeypatch):
+    """The supervisor is done with a call's slot before it is given to another call."""
+    assert_still_works(crew)
+    supervisor = crew.supervisor
+    free = []
+    note_error = Job.note_error
+    # Long enough to be found in the list of jobs.
+    rounds = np.full(400, 1_000_000)
+    results = []
+    call = threading.Thread(
+        target=lambda: results.append(
+            engine.parallel_map(slow_twice, X, rounds, grain=10, pool=crew)
+        )
+    )
+
+    def note_late(job, *arguments):
+        def is_over():
+            frame = sys._current_frames().get(call.ident)
+            while frame is not None and frame.f_code.co_name not in ("run_native", "let_go"):
+                frame = frame.f_back
+            return frame is None or frame.f_code.co_name == "let_go"
+
+        assert eventually(is_over)
+        free.append(crew._slots.count())
+        note_error(job, *arguments)
+
+    monkeypatch.setattr(Job, "note_error", note_late)
+    call.start()
+    assert eventually(lambda: supervisor.jobs)
+    (serial,) = supervisor.jobs
+    # As from a worker that could not load the code, while others did all the work.
+    with supervisor.lock:
+        supervisor._hear_job(supervisor.workers()[0], "error", [serial, -1, (b"", b"")])
+    call.join(10.0)
+    assert not call.is_alive()
+    np.testing.assert_array_equal(results[0], X * 2.0 + 1.0)
+    assert free == [SLOT_COUNT - 1]
+    assert_still_works(crew)

@@ -45,7 +45,7 @@ def line_call(*, quick: bool) -> list[Row]:
 
 
 def line_chunks(*, quick: bool) -> list[Row]:
-    """Time chunks of a single element, claimed and finished one by one by all processes."""
+    """Time chunks of a single element, claimed by all processes and marked one by one."""
     count = 1 << (10 if quick else 20)
     b, c = engine.share(np.arange(float(count))), engine.share(np.arange(float(count)))
     out = engine.empty(count)

@@ -6,8 +6,9 @@ machine's memory and pages are taken as blocks are needed, so one descriptor and
 mapping serve for the life of the process, and a place is named by its offset alone.
 
 Touching a fresh shared page costs ten times what copying into a warm one does.
-So a freed block goes on a stack of its size class and the next array of that
-size gets the same pages.  Ranges are in one of four states:
+So the next array gets the block that was just freed, if that is of its size class;
+other freed blocks go on a stack of their class and wait there for an array of it.
+Ranges are in one of four states:
 
 ``bare``
     address space without pages; the family's.
@@ -18,8 +19,8 @@ size gets the same pages.  Ranges are in one of four states:
 ``live``
     leased: some array's bytes.
 
-bare -> warm (grow) -> live (allocate) -> cached (release) -> live (allocate, the
-short way) or -> warm (consolidate) -> bare (trim).
+bare -> warm (grow) -> live (allocate) -> live (handed over) or -> cached (collect)
+-> live (allocate, the short way) or -> warm (consolidate) -> bare (trim).
 """
 
 from __future__ import annotations
@@ -47,6 +48,10 @@ ALIGNMENT_BYTES = 64
 
 # Blocks below this size come in powers of two, those above in eighths of one.
 _LARGE_BYTES = 64 * 1024
+
+# Of more blocks that came back the books are to know, so that the next one is the
+# warmest and not the oldest.
+_HANDED_OVER_MAX = 4
 
 # The least that is taken from the system at a time.
 _GROW_BYTES = 1024 * 1024
@@ -97,37 +102,58 @@ class Lease:
 
     Concurrency: may die on any thread at any moment, also inside the arena's own
     lock when the garbage collector runs there.  It therefore only appends to a
-    deque, which is atomic; the arena collects at its next allocation.
+    deque, which is atomic; the next `lease` takes the block from there, or has the
+    arena collect it.
     """
 
     # A weakref.finalize would say the same in eight times the time (2 us).
 
+    # All that `__del__` needs belongs to the class: ctypes calls no `__init__`, an
+    # interrupt may come as soon as there is an object, and at the end of the interpreter
+    # modules are emptied before the last arrays die.
     nbytes: int
-    offset: int
-    address: int
     record = -1  # of a block that is lent; see `engine.memory.lending`
+    _base: int
     _give_back: Callable[[tuple[int, int]], None]
+    _addressof: Callable[[Any], int] = ctypes.addressof
+
+    @property
+    def address(self) -> int:
+        """Where the block is in this process."""
+        return self._addressof(self)
+
+    @property
+    def offset(self) -> int:
+        """Where the block is in the segment."""
+        return self._addressof(self) - self._base
 
     def __del__(self) -> None:
         """Give the block back."""
-        self._give_back((self.offset, self.nbytes))
+        self._give_back((self._addressof(self) - self._base, self.nbytes))
+
+
+def _make_lease_type(
+    nbytes: int, base: int, give_back: Callable[[tuple[int, int]], None]
+) -> type[Any]:
+    """Make the class of the leases of one size, in the segment at `base`."""
+    members = {"nbytes": nbytes, "_base": base, "_give_back": staticmethod(give_back)}
+    return type("Lease", (Lease, ctypes.c_char * nbytes), members)
 
 
 @functools.cache
-def _lease_type(nbytes: int) -> Any:
-    """Make the class of the leases of one size."""
-    return type("Lease", (Lease, ctypes.c_char * nbytes), {"nbytes": nbytes})
+def _borrowed_type(nbytes: int, base: int) -> type[Any]:
+    return _make_lease_type(nbytes, base, lambda _: None)
 
 
 def lease_over(
     base: int, offset: int, nbytes: int, give_back: Callable[[tuple[int, int]], None]
 ) -> Lease:
-    """Make the lease of a block; `give_back` is called with offset and size at its end."""
-    address = base + offset
-    lease: Lease = _lease_type(nbytes).from_address(address)
+    """Make the lease of a block of another process.
+
+    `give_back` is called with offset and size when it dies.
+    """
+    lease: Lease = _borrowed_type(nbytes, base).from_address(base + offset)
     lease._give_back = give_back  # noqa: SLF001 - ctypes calls no __init__
-    lease.offset = offset
-    lease.address = address
     return lease
 
 
@@ -161,6 +187,7 @@ class Arena:
         self._live_blocks = 0
         self._returned: deque[tuple[int, int]] = deque()
         self._lent: dict[int, tuple[int, int]] = {}
+        self._lease_types: dict[int, Any] = {}
 
     def lease(self, nbytes: int) -> Lease:
         """Lease a block of at least `nbytes` bytes, aligned to 64; contents undefined.
@@ -171,20 +198,26 @@ class Arena:
             Neither recycled pages nor the system can provide the block.
         """
         block_bytes = size_class(nbytes)
-        try:
+        kind = self._lease_types.get(block_bytes) or self._make_lease_type(block_bytes)
+        offset = -1
+        if 0 < len(self._returned) <= _HANDED_OVER_MAX:
             # A loop gives back one result and asks for the next of the same size: the
-            # block goes from hand to hand, warm, and no book needs to know.  Both
-            # operations on the deque are atomic, so this takes no lock.
-            returned = self._returned.pop()
-        except IndexError:
-            offset = self._allocate(block_bytes, nbytes)
-        else:
-            if returned[1] == block_bytes:
-                offset = returned[0]
+            # block goes from hand to hand, warm, and no book needs to know.  Each
+            # operation on the deque is atomic, so this takes no lock.  The oldest
+            # first, so that a block of another size is found and put into the books.
+            try:
+                returned = self._returned.popleft()
+            except IndexError:
+                pass  # another thread was quicker
             else:
-                self._returned.append(returned)
-                offset = self._allocate(block_bytes, nbytes)
-        return lease_over(self.base, offset, block_bytes, self._returned.append)
+                if returned[1] == block_bytes:
+                    offset = returned[0]
+                else:
+                    self._returned.appendleft(returned)
+        if offset < 0:
+            offset = self._allocate(block_bytes, nbytes)
+        lease: Lease = kind.from_address(self.base + offset)
+        return lease
 
     def lent(self, lease: Lease, record: int) -> Callable[[], None]:
         """Note that a block is lent; the answer takes it back when nobody holds it."""
@@ -204,6 +237,14 @@ class Arena:
             if self.family.collect(record):
                 del self._lent[record]
                 self._returned.append(block)
+
+    def _make_lease_type(self, block_bytes: int) -> Any:
+        """Make the class of the leases of one size."""
+        try:
+            kind = _make_lease_type(block_bytes, self.base, self._returned.append)
+        except (OverflowError, ValueError):
+            return None  # larger than any address space, which `_allocate` is to say
+        return self._lease_types.setdefault(block_bytes, kind)
 
     def _allocate(self, block_bytes: int, asked_bytes: int) -> int:
         """Take a block of a size class out of the books."""

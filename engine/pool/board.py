@@ -53,6 +53,8 @@ JOB = LINE  # serial of the job announced, 0 for none
 CHUNK = LINE + 1  # 1 + number of the chunk being run, 0 for none
 CHUNKS_RUN = LINE + 2  # for statistics
 SLOT = LINE + 3  # number of the slot of the job announced
+# What the caller, which has such words in private memory, claimed but has not yet run:
+HELD, HELD_STOP = LINE + 4, LINE + 5
 WORKER_WORDS = 2 * LINE
 
 # Words of a job slot, from its first line.
@@ -75,6 +77,9 @@ LEFT_PARKED = LEFT + 1
 SLOT_WORDS = 3 * LINE
 
 SLOT_COUNT = 16
+
+# In `NEXT`, beyond any number of chunks: the job, or this wave of it, was called off.
+NO_MORE = 1 << 62
 
 
 class Board:

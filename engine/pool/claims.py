@@ -1,8 +1,8 @@
 """Claiming: how the processes that work on a job divide its chunks among them.
 
 A chunk belongs to whoever advances the job's word `NEXT` past it.  Compiled code
-claims several at a time, as many as take it about `_BATCH_NS`, and fewer towards the
-end (guided self-scheduling: Polychronopoulos and Kuck, 1987,
+claims several at a time, as many as take it about `_BATCH_NS`, at most `_BATCH_MAX`,
+and fewer towards the end (guided self-scheduling: Polychronopoulos and Kuck, 1987,
 https://doi.org/10.1109/TC.1987.5009495), so that the word is not fought over and
 nobody is waited for.
 
@@ -27,11 +27,14 @@ from engine.pool.board import (
     COUNT,
     DONE,
     FIRST,
+    HELD,
+    HELD_STOP,
     IMAGE,
     IMAGE_WORDS,
     KEY,
     LENGTH,
     NEXT,
+    NO_MORE,
     ORDER,
     RANKS,
     SLOT,
@@ -52,6 +55,10 @@ _BATCH_NS = 1_000_000
 
 # The rest is divided into this many batches a process, at least.
 _BATCHES_LEFT = 4
+
+# Nobody helps with a batch that turns out to be far more work than the ones before;
+# and so many chunks make the claim cheap enough, however short they are.
+_BATCH_MAX = 64
 
 
 @njit(
@@ -77,6 +84,13 @@ def run_claims(program, scratch, slot, me, segment, budget_ns):
     -------
     int
         1 when nothing is left to claim, 0 when the budget was spent before.
+
+    Notes
+    -----
+    A batch is chosen by what the chunks before it took, and its chunks may take a
+    thousand times as long.  So it can end after each of them: when the job is called
+    off, for good, and when the budget is spent, until the next call with the same
+    words `me`, which remember the rest.
     """
     count = load(slot + WORD * COUNT)
     first = load(slot + WORD * FIRST)
@@ -88,22 +102,38 @@ def run_claims(program, scratch, slot, me, segment, budget_ns):
     batch = 1
     now = monotonic_ns()
     deadline = now + budget_ns
+    lower, upper = 0, 0
+    if budget_ns > 0:
+        lower, upper = load(me + WORD * HELD), load(me + WORD * HELD_STOP)
+        store_after(me + WORD * HELD_STOP, 0)
     while True:
         begun = now
-        lower = fetch_add(slot + WORD * NEXT, batch)
-        if lower >= count:
-            return 1
-        for claimed in range(lower, min(lower + batch, count)):
-            chunk = claimed if order < 0 else load(segment + order + WORD * claimed)
+        if lower >= upper:
+            lower = fetch_add(slot + WORD * NEXT, batch)
+            upper = min(lower + batch, count)
+            if lower >= count:
+                return 1
+        ran = 0
+        while lower < upper:
+            chunk = lower if order < 0 else load(segment + order + WORD * lower)
             store_after(me + WORD * CHUNK, chunk + 1)
             start = first + chunk * length
             run_range(program, scratch, start, min(start + length, stop))
             store_byte(done + chunk, 1)
+            lower += 1
+            ran += 1
+            if load(slot + WORD * NEXT) >= NO_MORE:
+                break
+            if budget_ns > 0 and monotonic_ns() >= deadline:
+                break
         store_after(me + WORD * CHUNK, 0)
-        ran = min(lower + batch, count) - lower
         store_after(me + WORD * CHUNKS_RUN, load(me + WORD * CHUNKS_RUN) + ran)
+        if load(slot + WORD * NEXT) >= NO_MORE:
+            return 1
         now = monotonic_ns()
         if budget_ns > 0 and now >= deadline:
+            store_after(me + WORD * HELD, lower)
+            store_after(me + WORD * HELD_STOP, upper)
             return 0
         if order < 0:
             # What is run again was perhaps deadly, and is claimed one by one.
@@ -111,7 +141,8 @@ def run_claims(program, scratch, slot, me, segment, budget_ns):
                 batch *= 2
             elif now - begun > _BATCH_NS:
                 batch //= 2
-            batch = max(min(batch, (count - load(slot + WORD * NEXT)) // shares), 1)
+            rest = count - load(slot + WORD * NEXT)
+            batch = max(min(batch, _BATCH_MAX, rest // shares), 1)
 
 
 @njit(

@@ -1,8 +1,8 @@
 """One user call, from its publication to its result, whatever dies on the way.
 
     caller                         board                       workers
-    write task ─────────────────▶ slot words
-    open_slot, ring bells ──────▶ SERIAL, NEXT ──claim──────▶ run chunk, mark done
+    write image and slot words ─▶
+    open_slot, ring bells ──────▶ SERIAL, NEXT ──claim──────▶ run chunks, mark each
     claim and run too (join) ───▶ NEXT
     wait until nothing is left and nobody is inside  ◀─ring── leave
     retire; look at the marks
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from engine.pool.kernel import Payload
     from engine.pool.pool import Pool
+    from engine.pool.slots import Slot
     from engine.pool.tasks import Task
 
 __all__ = ["ATTEMPTS_MAX", "CALLER", "Job", "note_of"]
@@ -59,9 +60,6 @@ _SPIN_NS = 100_000
 
 # The waiting caller returns to Python this often, to see signals.
 _PARK_NS = 50_000_000
-
-# Beyond any number of chunks: nothing is left to claim.
-_NO_MORE = 1 << 62
 
 # How long workers may take to finish their current chunk after the call is over
 # for the caller, before they are ended.
@@ -133,6 +131,7 @@ class Job:
         self._deaths: list[tuple[int, int]] = []
         self._errors: list[tuple[int, int, bytes, bytes]] = []
         self._attempts: Counter[int] = Counter()
+        self._held: Slot | None = None
         self._slot = 0
         self._entry_deaths = 0
         self._last_exitcode = 0
@@ -167,9 +166,10 @@ class Job:
         ranks = self._pool.compiled_ranks if self._join is not None else self._pool.processes
         self._supervisor.want(ranks)
         try:
-            slot = self._slot = self._pool.take_slot(self._left_s())
+            self._held = self._pool.take_slot(self._left_s())
         except builtins.TimeoutError:
             raise self._out_of_time() from None
+        slot = self._slot = self._held.address
         try:
             # One dictionary operation each, so that no interrupt leaves half of it.
             self._supervisor.jobs[self.serial] = self
@@ -186,20 +186,21 @@ class Job:
             raise
         finally:
             self._supervisor.jobs.pop(self.serial, None)
+            # Interrupted before it could be abandoned, it may still be open.
+            retire(slot)
+            self._supervisor.let_go(self.serial)
             if self._is_empty():
-                self._pool.give_slot(slot)
+                # The slot goes back, now and not when an error's traceback dies.
+                self._held = None
             else:
                 # Interrupted even while it was being abandoned: what its workers may
                 # still touch, the slot too, is never given to anybody else.
                 self._supervisor.abandoned.append(self)
-            if self._supervisor.waits_for_jobs:
-                with self._supervisor.lock:
-                    self._supervisor.lock.notify_all()
 
     def note_error(self, rank: int, chunk: int, data: bytes, text: bytes) -> None:
         """Take an exception of the user's function; the supervisor calls this."""
         self._errors.append((rank, chunk, data, text))
-        store_word(self._slot + words.WORD * words.NEXT, _NO_MORE)
+        store_word(self._slot + words.WORD * words.NEXT, words.NO_MORE)
         self.wake()
 
     def note_death(self, chunk: int, exitcode: int) -> None:
@@ -211,7 +212,7 @@ class Job:
             self._entry_deaths = self._entry_deaths + 1 if not self._done_count() else 0
         if len(self._deaths) >= _DEATHS_IN_WAVE_MAX:
             # Every chunk may be deadly: look at the account before going on.
-            store_word(self._slot + words.WORD * words.NEXT, _NO_MORE)
+            store_word(self._slot + words.WORD * words.NEXT, words.NO_MORE)
 
     def provide(self, rank: int, verb: str, chunk: int, *detail: Any) -> int | None:
         """Give memory that a worker asks for, None when the results are not wanted."""
@@ -376,7 +377,7 @@ class Job:
 
     def _wait_until_empty(self, slot: int, deadline: float) -> None:
         """Close the job and wait for its workers; after the deadline end them."""
-        store_word(slot + words.WORD * words.NEXT, _NO_MORE)
+        store_word(slot + words.WORD * words.NEXT, words.NO_MORE)
         retire(slot)
         bell = slot + words.WORD * words.LEFT
         while not self._is_empty():

@@ -7,33 +7,31 @@ processes meet, and `engine.pool.supervisor` for how workers are kept alive.
 from __future__ import annotations
 
 import os
-import queue
 import threading
-import time
 import weakref
 from typing import TYPE_CHECKING, Any, Self
 
 from engine import system
 from engine.errors import PoolClosedError
 from engine.memory import arena as arena_module
-from engine.pool.board import SLOT_COUNT, Board
+from engine.pool.board import Board
 from engine.pool.checks import whole_number
 from engine.pool.functions import dump_function
 from engine.pool.kernel import Payload
+from engine.pool.slots import FreeSlots
 from engine.pool.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
+    from engine.pool.slots import Slot
+
 __all__ = ["Pool", "current_pool", "default_pool"]
 
 # A worker that has nothing to do looks for work this long before it parks: longer
 # than the Python code between two calls, short enough to be idle at once.
 _SPIN_NS = 500_000
-
-# A call that waits for a slot sees after this time that the pool was closed.
-_CLOSED_SLICE_S = 0.05
 
 
 class Pool:
@@ -118,10 +116,7 @@ class Pool:
         )
         self._pid = os.getpid()
         self._closed = False
-        # Of the standard library's queues the one that signals cannot deadlock.
-        self._free_slots: queue.SimpleQueue[int] = queue.SimpleQueue()
-        for index in range(SLOT_COUNT):
-            self._free_slots.put(self.board.slot(index))
+        self._slots = FreeSlots(self.board)
         # Also when the pool is dropped without a close, and at exit.
         self._end_all = weakref.finalize(self, self.supervisor.close, graceful=False)
 
@@ -143,27 +138,17 @@ class Pool:
         """Wake the workers that compiled kernels need, for a call that is being prepared."""
         self.supervisor.ring(self.compiled_ranks)
 
-    def take_slot(self, timeout_s: float | None = None) -> int:
+    def take_slot(self, timeout_s: float | None = None) -> Slot:
         """Take one of the board's job slots; waits while all are taken.
 
         Raises
         ------
         builtins.TimeoutError
             None became free in time.
+        PoolClosedError
+            None became free before the pool was closed.
         """
-        until = None if timeout_s is None else time.monotonic() + timeout_s
-        while True:
-            left_s = _CLOSED_SLICE_S if until is None else until - time.monotonic()
-            try:
-                return self._free_slots.get(timeout=min(max(left_s, 0.0), _CLOSED_SLICE_S))
-            except queue.Empty:
-                self.check_open()
-                if left_s <= 0:
-                    raise TimeoutError from None
-
-    def give_slot(self, slot: int) -> None:
-        """Give a slot back whose job no worker can touch any more."""
-        self._free_slots.put(slot)
+        return self._slots.take(timeout_s, self.check_open)
 
     def check_open(self) -> None:
         """Raise unless this process may make calls on the pool.

@@ -1,8 +1,9 @@
 """Programs: a kernel bound to operands, here and in the workers.
 
 An `Operand` is one cell's array in the process that made the call.  `bind_here`
-makes the program for that process; `specify` makes a description that can
-travel, from which `bind_there` makes the program of a worker.
+makes the program for that process; `specify` makes an image of it, and bytes for
+what an image cannot say, from which `bind_there` makes the program of a worker.
+Where the image says everything, compiled code does the same: `engine.pool.claims.serve`.
 """
 
 from __future__ import annotations
@@ -150,7 +151,7 @@ def specify(
     spec : bytes
         Where the bases are that lie outside the segment; empty if none does.
     refs : list of BytesRef
-        Must be kept as long as workers use the description.
+        Must be kept as long as workers use the image.
     """
     image = program.words.copy()
     owner = arena_module.arena()
@@ -181,7 +182,7 @@ def bind_there(
     spec: bytes,
     mapped: Mapped,
 ) -> Program:
-    """Make a worker's program from a description."""
+    """Make a worker's program from an image and what is missing in it."""
     words = np.empty(image_words, np.int64)
     driver.relocate(image_address, image_words, segment_address, inner_address, words)
     program = Program(words, np.empty(driver.SCRATCH_WORDS, np.int64), ())

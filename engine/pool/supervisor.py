@@ -67,8 +67,8 @@ class Supervisor:
 
     Notes
     -----
-    Concurrency: public methods may be called from any thread; they take `lock`,
-    which also guards `jobs`.
+    Concurrency: public methods may be called from any thread; they take `lock`.
+    `jobs` is changed without it, by one dictionary operation each.
     """
 
     def __init__(self, board: Board, config: dict[str, Any], keep: Any = None) -> None:
@@ -76,7 +76,8 @@ class Supervisor:
         self.jobs: dict[int, Job] = {}
         self.failure: EngineError | None = None
         self.deaths = 0
-        self.waits_for_jobs = False
+        self._waits_for_jobs = False
+        self._heard = 0
         self._pid = os.getpid()
         self._board = board
         self._config = config
@@ -133,6 +134,18 @@ class Supervisor:
                     with contextlib.suppress(StarterGoneError):
                         self._starter.kill(record.serial)
 
+    def let_go(self, serial: int) -> None:
+        """Be done with a job that was taken out of `jobs`; its slot can then be another's.
+
+        Without the lock, which a supervisor that starts workers holds for milliseconds,
+        but where it is needed: an error that a worker sent in a job that was finished by
+        others may be in the supervisor's hands just now.  It says so before it looks
+        for the job, and this looks after the job is gone, so one of them sees the other.
+        """
+        if self._heard == serial or self._waits_for_jobs:
+            with self.lock:
+                self.lock.notify_all()
+
     def workers(self) -> list[WorkerRecord]:
         """The workers that run or are being started."""
         with self.lock:
@@ -152,7 +165,7 @@ class Supervisor:
                 return
             if graceful:
                 # New calls are refused by the pool; those that run come to their end.
-                self.waits_for_jobs = True
+                self._waits_for_jobs = True
                 self.lock.wait_for(lambda: not self.jobs or self.failure is not None)
             self._closing = True
             if graceful and self._starter is not None:
@@ -311,14 +324,16 @@ class Supervisor:
 
     def _hear_job(self, record: WorkerRecord, verb: str, rest: list[Any]) -> None:
         serial, chunk, *detail = rest
+        self._heard = serial  # before the look at `jobs`: see `let_go`
         job = self.jobs.get(serial)
         if verb == "error":
             if job is not None:
                 job.note_error(record.rank, chunk, *detail[0])
-            return
-        answer = job.provide(record.rank, verb, chunk, *detail) if job is not None else None
-        with contextlib.suppress(OSError):
-            record.sock.send(pickle.dumps(answer))
+        else:
+            answer = job.provide(record.rank, verb, chunk, *detail) if job is not None else None
+            with contextlib.suppress(OSError):
+                record.sock.send(pickle.dumps(answer))
+        self._heard = 0
 
     def _bury(self, record: WorkerRecord, exitcode: int, how: str) -> None:
         """Do all that the confirmed death of a worker means."""

@@ -1,5 +1,8 @@
 """The worker process: waits at its bell, enters jobs, claims chunks, leaves.
 
+Its loop is `engine.pool.claims.serve`, which runs what needs no Python code by itself
+and returns here, inside the job, for the rest.
+
 What a worker may do at any instruction is die, so nothing that others wait for
 depends on its doing anything: see `engine.pool.board` for how a job outlives it.
 
