@@ -14,6 +14,7 @@ from asv_benchmarks.lines.memory import line_memory
 from asv_benchmarks.lines.row import Row
 from asv_benchmarks.lines.soaked import line_deaths
 from asv_benchmarks.lines.stream import line_stream
+from asv_benchmarks.lines.sync import line_barrier, line_lock
 
 __all__ = ["LINES", "Row"]
 
@@ -26,5 +27,7 @@ LINES: dict[str, Callable[..., list[Row]]] = {
     "deaths": line_deaths,
     "chunks": line_chunks,
     "memory": line_memory,
+    "barrier": line_barrier,
+    "lock": line_lock,
 }
 """What measures each line, by its name; with ``quick=True`` in a second, for a try."""

@@ -112,7 +112,8 @@ class Lease:
     # interrupt may come as soon as there is an object, and at the end of the interpreter
     # modules are emptied before the last arrays die.
     nbytes: int
-    record = -1  # of a block that is lent; see `engine.memory.lending`
+    record = -1  # of a block that is lent, and which of the record's lives; see
+    serial = 0  # `engine.memory.lending`
     _base: int
     _give_back: Callable[[tuple[int, int]], None]
     _addressof: Callable[[Any], int] = ctypes.addressof

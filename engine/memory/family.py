@@ -151,9 +151,13 @@ class Family:
                 # is as good as once, and the word may for a while say too little.
                 self._words[layout.RECORDS_READY] = ready + _RECORDS_STEP
 
-    def hold(self, index: int) -> bool:
+    def serial_of(self, index: int) -> int:
+        """Tell the lives of a record apart."""
+        return int(records.serial_of(self.base, index))
+
+    def hold(self, index: int, serial: int) -> bool:
         """Become a holder of a lent block; False if nobody holds it any more."""
-        answer = records.hold(self.base, self.me, index)
+        answer = records.hold(self.base, self.me, index, serial)
         if answer < 0:
             records.keep(self.base, self.me, index)
         return bool(answer)

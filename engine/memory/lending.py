@@ -1,13 +1,15 @@
 """Lending: blocks that several processes use, as this process sees them.
 
 A *handle* names a lent block to other members of the family: the index of its record,
-its offset and its size.  Each process holds a block once, however many objects of it
-use the block; they share one `Lease`, and when that dies the process drops its hold.
+which of the record's lives it is, its offset and its size.  Each process holds a block
+once, however many objects of it use the block; they share one `Lease`, and when that
+dies the process drops its hold.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import sys
 import threading
 import weakref
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Handle", "borrow", "handle_of", "travelling", "within_family"]
 
-Handle = tuple[int, int, int]
-"""Record, offset, size in bytes."""
+Handle = tuple[int, int, int, int]
+"""Record, serial, offset, size in bytes."""
 
 
 class _Ledger:
@@ -42,6 +44,7 @@ class _Ledger:
         self._family = family
         self._lock = threading.Lock()
         self._uses: Counter[int] = Counter()
+        self._serials: dict[int, int] = {}
         self._leases: weakref.WeakValueDictionary[int, Lease] = weakref.WeakValueDictionary()
         self._dead: deque[tuple[int, Any]] = deque()
 
@@ -51,6 +54,7 @@ class _Ledger:
             if lease.record < 0:
                 record = self._family.lend(lease.offset, lease.nbytes)
                 self._uses[record] = 1
+                self._serials[record] = lease.serial = self._family.serial_of(record)
                 self._leases[record] = lease
                 lease._give_back = partial(self._note_death, record, home.lent(lease, record))  # noqa: SLF001 - a friend
                 lease.record = record
@@ -59,30 +63,37 @@ class _Ledger:
 
     def borrow(self, handle: Handle) -> Lease:
         """Hold a block that another member has lent."""
-        record, offset, nbytes = handle
+        record, serial, offset, nbytes = handle
         with self._lock:
             found = self._leases.get(record)
+            if found is not None and self._serials[record] != serial:
+                raise BlockGoneError(nbytes=nbytes)
             if found is None:
                 # Counted before it is held, so that the death of an earlier lease, which
                 # may be noted at any moment, does not drop what is held here.
                 self._uses[record] += 1
-                if not self._family.hold(record):
+                if not self._family.hold(record, serial):
                     self._uses[record] -= 1
                     raise BlockGoneError(nbytes=nbytes)
                 found = lease_over(
                     self._family.base, offset, nbytes, partial(self._note_death, record, None)
                 )
                 found.record = record
+                self._serials[record] = found.serial = serial
                 self._leases[record] = found
         self._bury()
         return found
+
+    def holds_some(self) -> bool:
+        """Tell whether a child would inherit anything."""
+        return bool(self._uses)
 
     def hold_all(self) -> None:
         """Hold everything again, under the number of a forked child."""
         self._lock = threading.Lock()
         for record, uses in self._uses.items():
             if uses:
-                self._family.hold(record)
+                self._family.hold(record, self._serials[record])
 
     def _note_death(
         self,
@@ -104,7 +115,7 @@ class _Ledger:
                 record, take_back = self._dead.popleft()
                 self._uses[record] -= 1
                 if self._uses[record] == 0:
-                    del self._uses[record]
+                    del self._uses[record], self._serials[record]
                     if self._family.drop(record) and take_back is not None:
                         take_back()
             except IndexError:
@@ -131,7 +142,7 @@ def handle_of(lease: Lease) -> Handle:
     if lease.record < 0:
         home = arena_module.arena()
         _ledger(home.family).lend(lease, home)
-    return lease.record, lease.offset, lease.nbytes
+    return lease.record, lease.serial, lease.offset, lease.nbytes
 
 
 def borrow(family: Family, handle: Handle) -> Lease:
@@ -161,16 +172,30 @@ class within_family:  # noqa: N801 - used like a function
         _within.depth -= 1
 
 
-def travelling(family: Family, handle: Handle) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+def travelling(family: Family, lease: Lease) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     """Give what a pickle needs to `borrow` a block in another process.
 
-    Outside `within_family` nobody knows when, if ever, the pickle is read, so its home
-    keeps the block as long as it lives.
+    What goes to a process that is being started is kept until that process has ended.
+    Otherwise, outside `within_family`, nobody knows when, if ever, the pickle is read, and
+    the block is kept as long as its home lives.
     """
+    handle = handle_of(lease)
     if getattr(_within, "depth", 0):
         return _borrow_at_home, handle
-    family.keep(handle[0])
-    return _borrow_and_join, (_descriptor(family), family.nbytes, *handle)
+    popen = context.get_spawning_popen()
+    if popen is None:
+        family.keep(lease.record)
+        return _borrow_and_join, (reduction.DupFd(family.fd), family.nbytes, *handle)
+    sent = _sent.get(popen)
+    if sent is None:
+        # One descriptor for all that the process is given: a process can be given few.
+        sent = _sent[popen] = (reduction.DupFd(family.fd), [])
+    sent[1].append(lease)
+    return _borrow_and_join, (sent[0], family.nbytes, *handle)
+
+
+# What a process was given that is being started or runs.
+_sent: weakref.WeakKeyDictionary[Any, tuple[Any, list[Lease]]] = weakref.WeakKeyDictionary()
 
 
 def _borrow_at_home(*handle: int) -> tuple[Family, Lease]:
@@ -183,18 +208,26 @@ def _borrow_and_join(descriptor: Any, nbytes: int, *handle: int) -> tuple[Family
     return family, borrow(family, handle)  # type: ignore[arg-type]
 
 
-# The descriptor that goes to a process which is being started, once for all objects.
-_sent: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+# A fork waits until its child holds what it inherited; else its parent might drop it first.
+_forks = threading.local()
+
+_CHILD_MS = 10_000
 
 
-def _descriptor(family: Family) -> Any:
-    popen = context.get_spawning_popen()
-    if popen is None:
-        return reduction.DupFd(family.fd)
-    found = _sent.get(popen)
-    if found is None:
-        found = _sent[popen] = reduction.DupFd(family.fd)
-    return found
+def _before_fork() -> None:
+    # Only the child has the writing end in the end, so that its death is seen as well.
+    pipe = os.pipe() if any(ledger.holds_some() for ledger in _ledgers.values()) else None
+    _forks.__dict__.setdefault("pipes", []).append(pipe)
+
+
+def _after_fork_in_parent() -> None:
+    pipe = _forks.pipes.pop()
+    if pipe is not None:
+        os.close(pipe[1])
+        poll = select.poll()
+        poll.register(pipe[0], select.POLLIN)
+        poll.poll(_CHILD_MS)
+        os.close(pipe[0])
 
 
 def _hold_all_in_child() -> None:
@@ -202,6 +235,15 @@ def _hold_all_in_child() -> None:
     _making = threading.Lock()
     for ledger in _ledgers.values():
         ledger.hold_all()
+    pipe = _forks.pipes.pop()
+    if pipe is not None:
+        os.write(pipe[1], b"h")
+        os.close(pipe[0])
+        os.close(pipe[1])
 
 
-os.register_at_fork(after_in_child=_hold_all_in_child)
+os.register_at_fork(
+    before=_before_fork,
+    after_in_parent=_after_fork_in_parent,
+    after_in_child=_hold_all_in_child,
+)

@@ -161,8 +161,12 @@ def _free_part(base, index, offset, nbytes):
         size = load(range_at(base, low) + WORD * SIZE)
         freed_at -= size
         freed += size
+    elif high >= 0:
+        low = high
+    elif before == 0 and after == 0:
+        low = index
     else:
-        low = high if high >= 0 else _unused_entry(base, spare)
+        low = _unused_entry(base, spare)
         if low < 0:
             return False
     at = _note_entry(base, at, low, freed_at, freed, FREE)

@@ -39,10 +39,21 @@ from engine.memory.ranges import FREE, OFFSET, OWNER, SIZE, cut_range, free_rang
 from engine.words.guard import commit, enter, leave, note
 from engine.words.members import KILLED, MEMBER_WORDS, NUMBER, WORD, is_dead, was_killed
 
-__all__ = ["HOLDERS_MAX", "collect", "drop", "hold", "keep", "lend", "sweep", "take", "yield_range"]
+__all__ = [
+    "HOLDERS_MAX",
+    "collect",
+    "drop",
+    "hold",
+    "keep",
+    "lend",
+    "serial_of",
+    "sweep",
+    "take",
+    "yield_range",
+]
 
 # Words of a record.
-STATE, PLACE, BYTES, HOME, KEPT, HOLDERS = 0, 1, 2, 3, 4, 5
+STATE, PLACE, BYTES, HOME, KEPT, SERIAL, HOLDERS = 0, 1, 2, 3, 4, 5, 6
 HOLDERS_MAX = RECORD_WORDS - HOLDERS
 
 # States.
@@ -124,6 +135,8 @@ def lend(base, me, offset, nbytes):
     store(record + WORD * BYTES, nbytes)
     store(record + WORD * HOME, me)
     store(record + WORD * KEPT, 0)
+    # So that a name from an earlier life of the record is known as such.
+    store(record + WORD * SERIAL, load(record + WORD * SERIAL) + 1)
     store(record + WORD * HOLDERS, me)
     for at in range(1, HOLDERS_MAX):
         store(record + WORD * (HOLDERS + at), 0)
@@ -134,8 +147,14 @@ def lend(base, me, offset, nbytes):
     return index
 
 
-@njit(types.int64(types.intp, types.int64, types.int64), cache=True)
-def hold(base, me, index):
+@njit(types.int64(types.intp, types.int64), cache=True)
+def serial_of(base, index):
+    """How many blocks have had a record so far."""
+    return load(_record(base, index) + WORD * SERIAL)
+
+
+@njit(types.int64(types.intp, types.int64, types.int64, types.int64), cache=True)
+def hold(base, me, index, serial):
     """Add a member to a record's holders; does nothing if it is one.
 
     Returns
@@ -146,7 +165,7 @@ def hold(base, me, index):
     _enter(base, me)
     record = _record(base, index)
     answer = 0
-    if load(record + WORD * STATE) == LIVE:
+    if load(record + WORD * STATE) == LIVE and load(record + WORD * SERIAL) == serial:
         answer = -1
         room = -1
         for at in range(HOLDERS_MAX):

@@ -45,7 +45,14 @@ from engine.atomics import (
 from engine.errors import BarrierBrokenError
 from engine.sync.compiled import SharedWordsType, is_none, key_of, limit_of, register
 from engine.sync.shared_words import SharedWords, direct, me_of, members_of, words_of
-from engine.sync.waiting import check_signals, deadline_after, limit_ns, slice_ns
+from engine.sync.waiting import (
+    check_signals,
+    deadline_after,
+    limit_ns,
+    raise_ready,
+    signals_failed,
+    slice_ns,
+)
 from engine.words.members import WORD, is_dead, was_killed
 
 if TYPE_CHECKING:
@@ -200,6 +207,17 @@ def _arrive(key, deadline):
                 check_signals()
 
 
+@njit(types.void(types.intp, types.int64), cache=True)
+def _go_away(barrier, generation):
+    """Take an arrival back, if its generation has not ended."""
+    while True:
+        state = load(barrier)
+        if (state >> _GENERATION_AT) & _GENERATION != generation or state & _COUNT == 0:
+            return
+        if compare_exchange(barrier, state, state - 1) == state:
+            return
+
+
 @njit(types.boolean(types.intp, types.int64), cache=True)
 def _has_ended(barrier, generation):
     """Tell whether a generation is over; raises if it did not end by opening."""
@@ -254,7 +272,9 @@ def wait_for_all(key, limit):
         store(barrier + WORD * PARKED, 1)
         if not _has_ended(barrier, generation) and load(barrier) == state:
             park(barrier, state, rest)
-            check_signals()
+            if signals_failed():
+                _go_away(barrier, generation)
+                raise_ready()
     return index
 
 

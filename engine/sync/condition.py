@@ -156,8 +156,11 @@ def _sleep(key, place, deadline):
             answer = -1
         else:
             answer = 0
-        # Given up; but if it was notified in this moment, that counts.
-        if compare_exchange(place, waiting, 0) != waiting and answer == 0:
+        if compare_exchange(place, waiting, 0) == waiting:
+            # Given up; the place may be another's already.
+            return answer
+        # Notified in this moment, which counts, but for a handler's exception.
+        if answer == 0:
             answer = 1
         break
     store(place, 0)
@@ -229,7 +232,7 @@ def wait_for_notice(key, limit):
 @njit(types.void(types.intp, types.int64), cache=True)
 def _notify_some(key, count):
     condition = words_of(key)
-    for _ in range(count):
+    while count > 0:
         first = 0
         lowest = 0
         for at in range(_PLACES_MAX):
@@ -245,9 +248,11 @@ def _notify_some(key, count):
         if first == 0:
             return
         state = load(first)
+        # Whoever gives up in this moment uses up no notice.
         if state & 3 == _WAITS and compare_exchange(first, state, state + 1) == state:
             store(condition + WORD * NOTIFIED, load(condition + WORD * NOTIFIED) + 1)
             wake(first, 1)
+            count -= 1
 
 
 @njit(types.void(types.intp, types.int64), cache=True)

@@ -23,6 +23,7 @@ from engine.sync.numbers import (
     add_number,
     compare_exchange_number,
     exchange_number,
+    wait_for_number,
 )
 
 __all__ = ["DTYPES", "KINDS", "NO_SUMS", "Kind"]
@@ -84,6 +85,12 @@ class Kind:
     def compare_exchange(self) -> Any:
         """``compare_exchange(address, expected, desired)``."""
         return compare_exchange_number.compile((types.intp, self.type, self.type))
+
+    @functools.cached_property
+    def wait(self) -> Any:
+        """``wait(address, value, by, value, limit)``."""
+        more = (types.int64, self.type, types.int64)
+        return wait_for_number.compile((types.intp, self.type, *more))
 
 
 class _Integers(Kind):

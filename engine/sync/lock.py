@@ -22,7 +22,8 @@ was woken dies before it takes the lock, the others look for themselves after a 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from numba import njit, types
 from numba.extending import overload_method
@@ -40,6 +41,7 @@ from engine.atomics import (
 )
 from engine.errors import OwnerDiedError
 from engine.sync.compiled import SharedWordsType, key_of, limit_of, register
+from engine.sync.methods import ACQUIRE, RELEASE, Method, compiled_method
 from engine.sync.shared_words import SharedWords, direct, me_of, members_of, words_of
 from engine.sync.waiting import (
     SPINS,
@@ -52,7 +54,11 @@ from engine.sync.waiting import (
 from engine.words.members import WORD, is_dead
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
+
+    from engine.memory.arena import Lease
+    from engine.memory.family import Family
 
 __all__ = [
     "ACQUIRED",
@@ -111,9 +117,10 @@ def _wait_for_lock(key, deadline):
     if state == FREE:
         return GOT if compare_exchange(lock, FREE, mine | _PARKED) == FREE else NOT
     if is_dead(members_of(key), state >> 2):
-        if compare_exchange(lock, state, DIED) == state:
-            wake(lock, EVERYONE)
-        return NOT
+        if compare_exchange(lock, state, DIED) != state:
+            return NOT
+        wake(lock, EVERYONE)
+        return LOST
     wanted = state | _PARKED
     if state != wanted and compare_exchange(lock, state, wanted) != state:
         return NOT
@@ -158,7 +165,10 @@ def _unlock(key):
             return NOT
         if state == DIED:
             return LOST
-        if compare_exchange(lock, state, FREE) == state:
+        if state >> 2 != me_of(key) and is_dead(members_of(key), state >> 2):
+            if compare_exchange(lock, state, DIED) == state:
+                wake(lock, EVERYONE)
+        elif compare_exchange(lock, state, FREE) == state:
             if state & _PARKED:
                 wake(lock, 1)
             return GOT
@@ -243,20 +253,132 @@ def recover_lock(key):
     return compare_exchange(lock, DIED, FREE) == DIED
 
 
-_lock_at_once = direct(_try_lock)
 _lock = direct(acquire_lock)
 _release = direct(release_lock)
 _rlock = direct(acquire_rlock)
 _rrelease = direct(release_rlock)
-_is_mine = direct(is_mine)
+
+
+@njit(types.boolean(types.intp), cache=True)
+def _try_unlock(key):
+    return _unlock(key) == GOT
+
+
+@njit(types.boolean(types.intp), cache=True)
+def _try_rlock(key):
+    lock = words_of(key)
+    if is_mine(key):
+        store_after(lock + WORD * DEPTH, load(lock + WORD * DEPTH) + 1)
+        return True
+    if not _try_lock(key):
+        return False
+    store_after(lock + WORD * DEPTH, 1)
+    store_after(lock + WORD * THREAD, thread_token())
+    return True
+
+
+@njit(types.boolean(types.intp), cache=True)
+def _try_runlock(key):
+    if not is_mine(key):
+        return False
+    release_rlock(key)
+    return True
+
+
+def _acquire_slowly(key: int, block: bool = True, timeout: float | None = None) -> bool:
+    return bool(_lock(key, limit_ns(block, timeout)))
+
+
+def _racquire_slowly(key: int, block: bool = True, timeout: float | None = None) -> bool:
+    return bool(_rlock(key, limit_ns(block, timeout)))
+
+
+_ACQUIRE_DOC = """acquire($self, block=True, timeout=None)
+--
+
+Acquire the lock.
+
+Parameters
+----------
+block : bool
+    Whether to wait for it.
+timeout : float, optional
+    Seconds to wait at most; a negative number is as good as 0.
+
+Returns
+-------
+bool
+    Whether the lock is held now.
+
+Raises
+------
+OwnerDiedError
+    The process that held it has ended.
+"""
+
+_RELEASE_DOC = """release($self)
+--
+
+Release the lock; an RLock is free when released as often as acquired.
+
+Raises
+------
+ValueError
+    Of a Lock: nobody holds it.
+AssertionError
+    Of an RLock: this thread does not hold it.
+OwnerDiedError
+    The process that held it has ended.
+"""
+
+_lock_acquire_method = Method(
+    "acquire", _ACQUIRE_DOC, compiled_method(_try_lock, ACQUIRE), ACQUIRE, result=True
+)
+_lock_release_method = Method(
+    "release", _RELEASE_DOC, compiled_method(_try_unlock, RELEASE), RELEASE, result=None
+)
+_rlock_acquire_method = Method(
+    "acquire", _ACQUIRE_DOC, compiled_method(_try_rlock, ACQUIRE), ACQUIRE, result=True
+)
+_rlock_release_method = Method(
+    "release", _RELEASE_DOC, compiled_method(_try_runlock, RELEASE), RELEASE, result=None
+)
 
 
 class _LockWords(SharedWords):
-    """What Lock and RLock have in common."""
+    """What Lock and RLock have in common.
 
-    __slots__ = ()
+    `acquire` and `release` are builtin functions made for each object, as they are of
+    `multiprocessing`'s locks; see `engine.sync.methods`.
+    """
+
+    __slots__ = ("acquire", "release")
 
     _WORD_COUNT = _WORD_COUNT
+    _METHODS: ClassVar[tuple[tuple[Method, Callable[..., Any]], tuple[Method, Callable[..., Any]]]]
+
+    acquire: Callable[..., bool]
+    release: Callable[[], None]
+
+    def _bind(self, family: Family, lease: Lease) -> None:
+        super()._bind(family, lease)
+        self.acquire, self.release = (
+            method.bind(self._key_words, self._key, partial(slow, self._key), lease)
+            for method, slow in self._METHODS
+        )
+
+    def __enter__(self) -> bool:
+        """Acquire the lock."""
+        return self.acquire()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Release the lock."""
+        self.release()
 
     def recover(self) -> bool:
         """Make the lock free again after its holder died.
@@ -309,52 +431,7 @@ class Lock(_LockWords):
 
     __slots__ = ()
 
-    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
-        """Acquire the lock.
-
-        Parameters
-        ----------
-        block : bool
-            Whether to wait for it.
-        timeout : float, optional
-            Seconds to wait at most; a negative number is as good as 0.
-
-        Returns
-        -------
-        bool
-            Whether the lock is held now.
-
-        Raises
-        ------
-        OwnerDiedError
-            The process that held it has ended.
-        """
-        return _lock_at_once(self._key) or _lock(self._key, limit_ns(block, timeout))
-
-    def release(self) -> None:
-        """Release the lock.
-
-        Raises
-        ------
-        ValueError
-            Nobody holds it.
-        OwnerDiedError
-            The process that held it has ended.
-        """
-        _release(self._key)
-
-    def __enter__(self) -> bool:
-        """Acquire the lock."""
-        return _lock_at_once(self._key) or _lock(self._key, -1)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Release the lock."""
-        _release(self._key)
+    _METHODS = ((_lock_acquire_method, _acquire_slowly), (_lock_release_method, _release))
 
 
 class RLock(_LockWords):
@@ -362,34 +439,7 @@ class RLock(_LockWords):
 
     __slots__ = ()
 
-    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
-        """Acquire the lock, or once more if this thread holds it; as `Lock.acquire`."""
-        return bool(_rlock(self._key, limit_ns(block, timeout)))
-
-    def release(self) -> None:
-        """Release the lock once; it is free when released as often as acquired.
-
-        Raises
-        ------
-        AssertionError
-            This thread does not hold it.
-        OwnerDiedError
-            The process that held it has ended.
-        """
-        _rrelease(self._key)
-
-    def __enter__(self) -> bool:
-        """Acquire the lock."""
-        return bool(_rlock(self._key, -1))
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Release the lock."""
-        _rrelease(self._key)
+    _METHODS = ((_rlock_acquire_method, _racquire_slowly), (_rlock_release_method, _rrelease))
 
 
 @register

@@ -19,15 +19,23 @@ from numba.extending import overload
 from engine.sync.kinds import DTYPES, KINDS
 from engine.sync.typed import as_type, type_named
 
-__all__ = ["check_array", "check_number", "fitting", "index_type", "place_of"]
+__all__ = [
+    "MISALIGNED",
+    "OUT_OF_BOUNDS",
+    "check_array",
+    "check_number",
+    "fitting",
+    "index_type",
+    "place_of",
+]
 
 _TYPES = frozenset(from_dtype(dtype) for dtype in KINDS)
 
-_MISALIGNED = (
+MISALIGNED = (
     "the element is misaligned: its address is no multiple of its size, so no atomic operation "
     "can reach it; copy the array"
 )
-_OUT_OF_BOUNDS = "index is out of bounds for the array"
+OUT_OF_BOUNDS = "index is out of bounds for the array"
 
 
 def check_array(array: Any, *, writes: bool) -> Any:
@@ -72,10 +80,10 @@ def _locate(data, shape, strides, indices, itemsize):
         if at < 0:
             at += shape[axis]
         if not 0 <= at < shape[axis]:
-            raise IndexError(_OUT_OF_BOUNDS)
+            raise IndexError(OUT_OF_BOUNDS)
         data += at * strides[axis]
     if data & (itemsize - 1) != 0:
-        raise ValueError(_MISALIGNED)
+        raise ValueError(MISALIGNED)
     return data
 
 

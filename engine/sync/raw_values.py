@@ -59,7 +59,7 @@ class Block:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel as the name of the block."""
-        return _block_arrives, travelling(self._family, handle_of(self._lease))
+        return _block_arrives, travelling(self._family, self._lease)
 
 
 def _block_arrives(

@@ -95,7 +95,9 @@ class SharedWords:
     def _bind(self, family: Family, lease: Lease) -> None:
         self._family = family
         self._lease = lease
-        self._key_words = np.array([lease.address, address_of(family.station), 0, 0], np.int64)
+        self._key_words = np.array(
+            [lease.address, address_of(family.station), 0, 0, 0, 0], np.int64
+        )
         self._key = address_of(self._key_words)
 
     def _word(self, index: int) -> int:
@@ -115,7 +117,7 @@ class SharedWords:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel as the name of a block."""
-        borrow, arguments = travelling(self._family, handle_of(self._lease))
+        borrow, arguments = travelling(self._family, self._lease)
         return _arrive, (type(self), borrow, arguments, self._more())
 
 
