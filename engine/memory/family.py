@@ -19,7 +19,17 @@ import numpy as np
 
 from engine import system
 from engine.memory import layout, ranges, records, stations
-from engine.words.members import KILLED, LEAVING, MARK, MEMBER_WORDS, MEMBERS_MAX, NUMBER, PID, WORD
+from engine.words.members import (
+    KILLED,
+    LEAVING,
+    MARK,
+    MEMBER_WORDS,
+    MEMBERS_MAX,
+    NUMBER,
+    PID,
+    WORD,
+    is_dead,
+)
 
 __all__ = ["Family", "home_family", "home_is_open", "join_family", "offer_home"]
 
@@ -180,8 +190,9 @@ class Family:
 
     def pid_of(self, number: int) -> int | None:
         """Process number of a member; None if it is gone."""
-        entry = self._entry(number % MEMBERS_MAX)
-        return int(entry[PID]) if entry[NUMBER] == number else None
+        if is_dead(self.base + layout.MEMBERS_AT, number):
+            return None
+        return int(self._entry(number % MEMBERS_MAX)[PID])
 
     def leave_orderly(self) -> None:
         """Note that this process ends as it should, and was not killed."""

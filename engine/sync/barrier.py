@@ -191,7 +191,12 @@ def _arrive(key, deadline):
             raise BarrierBrokenError
         count = state & _COUNT
         if count < parties:
-            if compare_exchange(barrier, state, state + 1) == state:
+            # Without an action the last one opens the barrier in the same step.
+            opens = count == parties - 1 and load(barrier + WORD * HAS_ACTION) == 0
+            arrived = _next_generation(state, 0) if opens else state + 1
+            if compare_exchange(barrier, state, arrived) == state:
+                if opens:
+                    _wake_all(barrier)
                 return ((state >> _GENERATION_AT) & _GENERATION) << 12 | count
         else:
             # All are there, and the last of them still runs the action.
@@ -250,8 +255,6 @@ def wait_for_all(key, limit):
     arrival = _arrive(key, deadline)
     index, generation = arrival & _COUNT, arrival >> 12
     if index == load(barrier + WORD * PARTIES) - 1:
-        if load(barrier + WORD * HAS_ACTION) == 0 and not open_barrier(key):
-            raise BarrierBrokenError
         return index
     spin_ns = load(barrier + WORD * SPIN_NS)
     if spin_ns > 0:

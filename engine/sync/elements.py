@@ -223,8 +223,9 @@ def wait_until(
     change by an ordinary assignment is seen as well, but maybe 50 ms late.  That it was true
     is all that is said: by now the element may be something else again.
 
-    Concurrency: any number of processes and threads may wait for the same element, other
-    threads run meanwhile, and Ctrl-C ends the wait.
+    Concurrency: any number of processes and threads may wait for the same element, and Ctrl-C
+    ends the wait.  Other threads run meanwhile; where a kernel waits, if it is compiled with
+    ``nogil=True``.
     """
     kind = _kind_of(array)
     place = _place(array, index, kind)

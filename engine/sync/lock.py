@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from numba import njit, types
 from numba.extending import overload_method
 
+from engine import system
 from engine.atomics import (
     EVERYONE,
     compare_exchange,
@@ -82,6 +83,7 @@ ACQUIRED = 1  # how often; for statistics
 WAITERS = 2  # how many wait; for statistics, and too many by those who died waiting
 THREAD = 3  # of an RLock: which thread of the holder holds it
 DEPTH = 4  # of an RLock: how many times over
+CORES = 5  # how many there are to wait on
 _WORD_COUNT = 8
 
 # States.
@@ -107,7 +109,9 @@ def _wait_for_lock(key, deadline):
     """Spin, then park for one slice; GOT, NOT (look again or give up) or LOST."""
     lock = words_of(key)
     mine = me_of(key) << 2
-    for _ in range(SPINS):
+    # More that wait than there are cores would keep the holder off its own.
+    crowded = load(lock + WORD * WAITERS) >= load(lock + WORD * CORES)
+    for _ in range(0 if crowded else SPINS):
         if load(lock) == FREE and compare_exchange(lock, FREE, mine) == FREE:
             return GOT
         pause()
@@ -359,6 +363,10 @@ class _LockWords(SharedWords):
 
     acquire: Callable[..., bool]
     release: Callable[[], None]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._set_word(CORES, system.cpu_budget())
 
     def _bind(self, family: Family, lease: Lease) -> None:
         super()._bind(family, lease)
