@@ -37,14 +37,25 @@ if TYPE_CHECKING:
     from engine.status import info, statistics, trim
     from engine.sync.barrier import Barrier
     from engine.sync.condition import Condition
+    from engine.sync.elements import (
+        atomic_add,
+        atomic_compare_exchange,
+        atomic_exchange,
+        atomic_load,
+        atomic_store,
+        fence,
+        wait_until,
+    )
     from engine.sync.event import Event
     from engine.sync.lock import Lock, RLock
     from engine.sync.semaphore import BoundedSemaphore, Semaphore
+    from engine.sync.value import Array, RawArray, RawValue, Value
     from engine.system import cpu_budget as cpu_count
 
 # Where each name is found when it is first used.  A process that is started for a small
 # part of the engine loads that part and not numba and everything else.
 _FOUND_IN = {
+    "Array": "engine.sync.value",
     "Barrier": "engine.sync.barrier",
     "BarrierBrokenError": "engine.errors",
     "BlockGoneError": "engine.errors",
@@ -60,14 +71,23 @@ _FOUND_IN = {
     "PoolClosedError": "engine.errors",
     "Process": "engine.contexts",
     "RLock": "engine.sync.lock",
+    "RawArray": "engine.sync.value",
+    "RawValue": "engine.sync.value",
     "Semaphore": "engine.sync.semaphore",
     "SharedMemoryFull": "engine.errors",
     "TimeoutError": "engine.errors",
+    "Value": "engine.sync.value",
     "WorkerDiedError": "engine.errors",
     "active_children": "multiprocessing",
+    "atomic_add": "engine.sync.elements",
+    "atomic_compare_exchange": "engine.sync.elements",
+    "atomic_exchange": "engine.sync.elements",
+    "atomic_load": "engine.sync.elements",
+    "atomic_store": "engine.sync.elements",
     "cpu_count": "engine.system",
     "current_process": "multiprocessing",
     "empty": "engine.memory.arrays",
+    "fence": "engine.sync.elements",
     "full": "engine.memory.arrays",
     "get_context": "engine.contexts",
     "info": "engine.status",
@@ -79,6 +99,7 @@ _FOUND_IN = {
     "share": "engine.memory.share",
     "statistics": "engine.status",
     "trim": "engine.status",
+    "wait_until": "engine.sync.elements",
     "zeros": "engine.memory.arrays",
 }
 
@@ -102,6 +123,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "Array",
     "Barrier",
     "BarrierBrokenError",
     "BlockGoneError",
@@ -117,14 +139,23 @@ __all__ = [
     "PoolClosedError",
     "Process",
     "RLock",
+    "RawArray",
+    "RawValue",
     "Semaphore",
     "SharedMemoryFull",
     "TimeoutError",
+    "Value",
     "WorkerDiedError",
     "active_children",
+    "atomic_add",
+    "atomic_compare_exchange",
+    "atomic_exchange",
+    "atomic_load",
+    "atomic_store",
     "cpu_count",
     "current_process",
     "empty",
+    "fence",
     "full",
     "get_context",
     "info",
@@ -136,5 +167,6 @@ __all__ = [
     "share",
     "statistics",
     "trim",
+    "wait_until",
     "zeros",
 ]

@@ -120,6 +120,34 @@ class _OurObjects:
 
         return Barrier
 
+    @property
+    def Value(self) -> Any:  # noqa: N802
+        """See `engine.Value`."""
+        from engine.sync.value import Value
+
+        return Value
+
+    @property
+    def Array(self) -> Any:  # noqa: N802
+        """See `engine.Array`."""
+        from engine.sync.value import Array
+
+        return Array
+
+    @property
+    def RawValue(self) -> Any:  # noqa: N802
+        """See `engine.RawValue`."""
+        from engine.sync.value import RawValue
+
+        return RawValue
+
+    @property
+    def RawArray(self) -> Any:  # noqa: N802
+        """See `engine.RawArray`."""
+        from engine.sync.value import RawArray
+
+        return RawArray
+
 
 class _ForkContext(_OurObjects, context.ForkContext):  # type: ignore[misc]
     Process = _ForkProcess  # type: ignore[assignment]

@@ -12,7 +12,6 @@ a lock while other threads change it.
 """
 
 # The arguments of nopython functions are typed by numba, and those of @intrinsic by its rules.
-# ruff: noqa: ANN001, ANN201, ANN202, ARG001
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
 
 from __future__ import annotations

@@ -16,8 +16,9 @@ the state once more; whoever opens changes the state and only then looks at `PAR
 In the single order of these four operations one of the two sees the other.
 
 Who takes part is noted in `PARTY` before it arrives for the first time.  If one of
-these is killed, wherever, the barrier can never open again and is broken by the next
-who looks around, which each waiter does after a slice.  A process that ended in an
+these is killed, wherever, the barrier does not open again and is broken by the next
+who looks around, which each waiter does after a slice and the last one to arrive before
+it opens.  A process that ended in an
 orderly way may have been done with the barrier, and breaks nothing.
 """
 
@@ -67,6 +68,7 @@ PARTIES = 32
 SPIN_NS = 33
 HAS_ACTION = 34
 DEFAULT_LIMIT = 35
+PARTY_USED = 36  # no entry from here on was ever used
 PARTY = 48
 _PARTY_MAX = 64
 _WORD_COUNT = PARTY + _PARTY_MAX
@@ -111,26 +113,31 @@ def _wake_all(barrier):
 @njit(types.void(types.intp), cache=True)
 def _take_part(key):
     """Note that this process uses the barrier, at its first wait."""
-    party = words_of(key) + WORD * PARTY
+    barrier = words_of(key)
+    members = members_of(key)
     me = me_of(key)
-    for at in range(_PARTY_MAX):
-        entry = party + WORD * ((me + at) % _PARTY_MAX)
-        who = load(entry)
-        if who == me:
+    used = load(barrier + WORD * PARTY_USED)
+    for at in range(used):
+        if load(barrier + WORD * (PARTY + at)) == me:
             return
-        vacant = who == 0 or (
-            is_dead(members_of(key), who) and not was_killed(members_of(key), who)
-        )
+    for at in range(_PARTY_MAX):
+        entry = barrier + WORD * (PARTY + at)
+        who = load(entry)
+        vacant = who == 0 or (is_dead(members, who) and not was_killed(members, who))
         if vacant and compare_exchange(entry, who, me) == who:
+            while (
+                used <= at and compare_exchange(barrier + WORD * PARTY_USED, used, at + 1) != used
+            ):
+                used = load(barrier + WORD * PARTY_USED)
             return
 
 
 @njit(types.boolean(types.intp), cache=True)
 def _lost_one(key):
     """Tell whether a process that took part was killed."""
-    party = words_of(key) + WORD * PARTY
-    for at in range(_PARTY_MAX):
-        who = load(party + WORD * at)
+    barrier = words_of(key)
+    for at in range(load(barrier + WORD * PARTY_USED)):
+        who = load(barrier + WORD * (PARTY + at))
         if who != 0 and was_killed(members_of(key), who):
             return True
     return False
@@ -192,7 +199,11 @@ def _arrive(key, deadline):
         count = state & _COUNT
         if count < parties:
             # Without an action the last one opens the barrier in the same step.
-            opens = count == parties - 1 and load(barrier + WORD * HAS_ACTION) == 0
+            last = count == parties - 1
+            if last and _lost_one(key):
+                abort_barrier(key)
+                continue
+            opens = last and load(barrier + WORD * HAS_ACTION) == 0
             arrived = _next_generation(state, 0) if opens else state + 1
             if compare_exchange(barrier, state, arrived) == state:
                 if opens:

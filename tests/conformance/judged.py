@@ -32,7 +32,7 @@ def _late(module, name):
     """What looks for an object when it is called; but for Process, which classes derive from."""
     if name == "Process":
         return module.Process
-    return lambda *args, **kwargs: getattr(module, name)(*args, **kwargs)
+    return lambda *args, **kwargs: getattr(module, name)(*args, **kwargs)  # noqa: PLW0108 - late
 
 
 def _install(ours):

@@ -9,6 +9,7 @@ import sys
 # The names that replace multiprocessing's in CPython's tests.  A name that the engine lacks fails
 # the run, so that nothing is judged that is the standard library's own.
 TAKEN = (
+    "Array",
     "Barrier",
     "BoundedSemaphore",
     "Condition",
@@ -16,7 +17,10 @@ TAKEN = (
     "Lock",
     "Process",
     "RLock",
+    "RawArray",
+    "RawValue",
     "Semaphore",
+    "Value",
     "active_children",
     "current_process",
     "get_context",
