@@ -220,17 +220,16 @@ class Arena:
         lease: Lease = kind.from_address(self.base + offset)
         return lease
 
-    def lent(self, lease: Lease, record: int) -> Callable[[], None]:
-        """Note that a block is lent; the answer takes it back when nobody holds it."""
-        block = (lease.offset, lease.nbytes)
+    def note_lent(self, lease: Lease) -> None:
+        """Note that a block is lent, which comes back when nobody holds it."""
         with self._lock:
-            self._lent[record] = block
+            self._lent[lease.record] = (lease.offset, lease.nbytes)
 
-        def take_back() -> None:
-            self._lent.pop(record, None)
+    def take_back(self, record: int) -> None:
+        """Take a lent block back that this process was the last to hold; takes no lock."""
+        block = self._lent.pop(record, None)
+        if block is not None:
             self._returned.append(block)
-
-        return take_back
 
     def _collect_lent(self) -> None:
         """Take back lent blocks that others were the last to hold; called with the lock."""

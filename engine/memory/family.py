@@ -10,6 +10,7 @@ memory back, but for the blocks that others hold.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 from multiprocessing import util
@@ -20,6 +21,7 @@ import numpy as np
 from engine import system
 from engine.memory import layout, ranges, records, stations
 from engine.words.members import (
+    HEIR_OF,
     KILLED,
     LEAVING,
     MARK,
@@ -71,6 +73,9 @@ class Family:
         self.fd = fd
         self.nbytes = nbytes
         self.mapping = mapping or system.map_segment(fd, nbytes)
+        # Never unmapped, not even when the interpreter ends: the kernel notes this process's
+        # death in the segment, by this mapping.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.mapping))
         self.base = system.mapping_address(self.mapping)
         self._words = np.frombuffer(self.mapping, np.int64, layout.DATA_AT // WORD)
         self.station = np.array(
@@ -210,20 +215,22 @@ class Family:
         system.unlock_life(entry.ctypes.data)
         entry[NUMBER] = 0
         del entry, self._words
+        ctypes.pythonapi.Py_DecRef(ctypes.py_object(self.mapping))
         self.mapping.close()
         os.close(self.fd)
 
     def rejoin(self) -> None:
-        """Become a member of one's own, in a forked child."""
+        """Become a member of one's own, in a forked child, and heir of its parent."""
+        parent = self.me
         self.station[0] = 0
         self._lock = threading.Lock()
-        self._join()
+        self._join(parent)
 
     def _entry(self, index: int) -> np.ndarray[Any, Any]:
         first = layout.MEMBERS_AT // WORD + index * MEMBER_WORDS
         return self._words[first : first + MEMBER_WORDS]
 
-    def _join(self) -> None:
+    def _join(self, parent: int = 0) -> None:
         """Take an entry of the table of members, and lock its mutex for life."""
         with system.exclusive(self.fd):
             serial = int(self._words[layout.NEXT_SERIAL])
@@ -240,6 +247,7 @@ class Family:
             # the number itself is written.
             entry[:KILLED] = 0
             entry[PID] = os.getpid()
+            entry[HEIR_OF] = parent
             entry[MARK] = _live_by(entry.ctypes.data)
             entry[NUMBER] = number
             self._words[layout.MEMBERS_USED] = max(self._words[layout.MEMBERS_USED], index + 1)
@@ -326,6 +334,7 @@ def _rejoin_in_child() -> None:
     _creation = threading.RLock()
     for family in _families.values():
         family.rejoin()
+    _leave_at_end(None)
 
 
 def _leave_at_end(_: object) -> None:

@@ -46,7 +46,7 @@ class _Ledger:
         self._uses: Counter[int] = Counter()
         self._serials: dict[int, int] = {}
         self._leases: weakref.WeakValueDictionary[int, Lease] = weakref.WeakValueDictionary()
-        self._dead: deque[tuple[int, Any]] = deque()
+        self._dead: deque[int] = deque()
 
     def lend(self, lease: Lease, home: arena_module.Arena) -> int:
         """Make a record for a leased block, at first need."""
@@ -56,8 +56,9 @@ class _Ledger:
                 self._uses[record] = 1
                 self._serials[record] = lease.serial = self._family.serial_of(record)
                 self._leases[record] = lease
-                lease._give_back = partial(self._note_death, record, home.lent(lease, record))  # noqa: SLF001 - a friend
                 lease.record = record
+                home.note_lent(lease)
+                lease._give_back = partial(self._note_death, record)  # noqa: SLF001 - a friend
         self._bury()
         return lease.record
 
@@ -76,7 +77,7 @@ class _Ledger:
                     self._uses[record] -= 1
                     raise BlockGoneError(nbytes=nbytes)
                 found = lease_over(
-                    self._family.base, offset, nbytes, partial(self._note_death, record, None)
+                    self._family.base, offset, nbytes, partial(self._note_death, record)
                 )
                 found.record = record
                 self._serials[record] = found.serial = serial
@@ -98,26 +99,25 @@ class _Ledger:
     def _note_death(
         self,
         record: int,
-        take_back: Callable[[], None] | None,
         _: Any,
         is_ending: Callable[[], bool] = sys.is_finalizing,
     ) -> None:
         if is_ending():
             # Modules are being taken apart; when the process is gone, others sweep.
             return
-        self._dead.append((record, take_back))
+        self._dead.append(record)
         self._bury()
 
     def _bury(self) -> None:
         """Drop what died, unless another thread is about to."""
         while self._dead and self._lock.acquire(blocking=False):
             try:
-                record, take_back = self._dead.popleft()
+                record = self._dead.popleft()
                 self._uses[record] -= 1
                 if self._uses[record] == 0:
                     del self._uses[record], self._serials[record]
-                    if self._family.drop(record) and take_back is not None:
-                        take_back()
+                    if self._family.drop(record):
+                        arena_module.arena().take_back(record)
             except IndexError:
                 pass
             finally:

@@ -9,7 +9,9 @@ dropped it or died.  If its home is gone, it goes back to the family.
                      └──last drop, by or without its home──▶ FREE
 
 `sweep` does for the dead what they cannot do any more: it strikes them off every
-record and frees their ranges, but for the blocks in them that others hold.  Each of
+record and frees their ranges, but for the blocks in them that others hold.  The ranges
+of a member that has living heirs, children forked from it that see its memory, wait for
+these to end.  Each of
 its steps may be done twice, so that whoever dies in a sweep is no loss either.
 """
 
@@ -37,7 +39,7 @@ from engine.memory.layout import (
 )
 from engine.memory.ranges import FREE, OFFSET, OWNER, SIZE, cut_range, free_range, range_at
 from engine.words.guard import commit, enter, leave, note
-from engine.words.members import KILLED, MEMBER_WORDS, NUMBER, WORD, is_dead, was_killed
+from engine.words.members import HEIR_OF, KILLED, MEMBER_WORDS, NUMBER, WORD, is_dead, was_killed
 
 __all__ = [
     "HOLDERS_MAX",
@@ -226,6 +228,17 @@ def _free_gaps(base, index, fd):
         at = block_end
 
 
+@njit(types.boolean(types.intp, types.int64), cache=True)
+def _has_heirs(base, number):
+    """Tell whether a forked child of a member may still read what the member had."""
+    members = base + MEMBERS_AT
+    for index in range(load(base + WORD * MEMBERS_USED)):
+        entry = members + WORD * MEMBER_WORDS * index
+        if load(entry + WORD * NUMBER) != 0 and load(entry + WORD * HEIR_OF) == number:
+            return True
+    return False
+
+
 @njit(types.boolean(types.intp, types.int64, types.int64, types.int64), cache=True)
 def _dispose(base, me, record, fd):
     """Free what nobody holds; True if the caller is its home and has it back."""
@@ -239,6 +252,8 @@ def _dispose(base, me, record, fd):
     # The range is now one of a dead member's, which whoever comes next may finish freeing.
     place = load(record + WORD * PLACE)
     store(record + WORD * STATE, UNUSED)
+    if _has_heirs(base, home):
+        return False
     for index in range(load(base + WORD * RANGES_USED)):
         entry = range_at(base, index)
         first = load(entry + WORD * OFFSET)
@@ -307,19 +322,25 @@ def sweep(base, me, fd):
             members, load(record + WORD * HOME)
         ):
             store(record + WORD * STATE, UNUSED)
+    # Heirs first: when the last of them is struck off, their parent's memory goes too.
+    struck = True
+    while struck:
+        struck = False
+        for index in range(load(base + WORD * MEMBERS_USED)):
+            entry = members + WORD * MEMBER_WORDS * index
+            number = load(entry + WORD * NUMBER)
+            if number == 0 or not is_dead(members, number) or _has_heirs(base, number):
+                continue
+            if was_killed(members, number):
+                store(entry + WORD * KILLED, number)
+            store(entry + WORD * NUMBER, 0)
+            struck = True
     index = 0
     # The table may change at each step: what a step frees joins other entries.
     while index < load(base + WORD * RANGES_USED):
         owner = load(range_at(base, index) + WORD * OWNER)
-        if owner > FREE and is_dead(members, owner):
+        if owner > FREE and is_dead(members, owner) and not _has_heirs(base, owner):
             _free_gaps(base, index, fd)
         index += 1
-    for index in range(load(base + WORD * MEMBERS_USED)):
-        entry = members + WORD * MEMBER_WORDS * index
-        number = load(entry + WORD * NUMBER)
-        if number != 0 and is_dead(members, number):
-            if was_killed(members, number):
-                store(entry + WORD * KILLED, number)
-            store(entry + WORD * NUMBER, 0)
     _leave(base)
     return dead

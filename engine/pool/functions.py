@@ -21,6 +21,8 @@ from numba.core.dispatcher import Dispatcher
 from numba.np.ufunc.dufunc import DUFunc
 from numba.np.ufunc.gufunc import GUFunc
 
+from engine.memory.lending import within_family
+
 __all__ = [
     "CompilableFunction",
     "compilable",
@@ -86,9 +88,10 @@ def dump_function(function: Any) -> bytes:
     """Pickle any callable together with where its modules are found.
 
     Functions of modules travel by name, those of ``__main__`` and of notebooks by
-    value.
+    value, shared objects that they refer to by the names of their blocks.
     """
-    return pickle.dumps((sys.path, cloudpickle.dumps(function)))
+    with within_family():
+        return pickle.dumps((sys.path, cloudpickle.dumps(function)))
 
 
 def load_function(data: bytes) -> Any:

@@ -112,7 +112,8 @@ class Pool:
                 "threads": max(budget // self.processes, 1),
                 "initializer": (payload.lease.offset, payload.nbytes) if payload else None,
             },
-            keep=payload,
+            # What a worker is given has to be there for those that start later, too.
+            keep=(payload, initializer, initargs),
         )
         self._pid = os.getpid()
         self._closed = False

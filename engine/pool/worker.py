@@ -26,7 +26,7 @@ import numpy as np
 import threadpoolctl
 
 from engine import atomics
-from engine.memory.family import join_family
+from engine.memory.family import home_family, join_family
 from engine.memory.refs import Mapped
 from engine.pool import board as words
 from engine.pool import context, driver, peers
@@ -72,6 +72,8 @@ def main(config: dict[str, Any], sock: socket.socket, segment_fd: int) -> None:
     np.random.seed()  # noqa: NPY002 - the legacy generator is what users' code may call
     random.seed()
     Worker(config, sock, segment_fd).serve()
+    # So that what it used in kernels, a barrier say, does not take it for killed.
+    home_family().leave_orderly()
 
 
 class Worker:

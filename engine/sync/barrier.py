@@ -11,9 +11,11 @@ The last one to arrive opens the barrier: it sets the count to 0 and the generat
 higher.  The others wait for another generation, and find in the upper bits whether it
 began because the barrier opened or because it was reset, which breaks their wait.
 
-No wake-up is lost: before it parks, a waiter writes `PARKED` and only then looks at
-the state once more; whoever opens changes the state and only then looks at `PARKED`.
-In the single order of these four operations one of the two sees the other.
+No wake-up is lost: before it parks, a waiter adds itself to `PARKED` and only then looks
+at the state once more; whoever opens changes the state and only then looks at `PARKED`.
+In the single order of these four operations one of the two sees the other.  A waiter
+that is killed leaves `PARKED` too high, which costs a system call a phase and nothing
+else.
 
 Who takes part is noted in `PARTY` before it arrives for the first time.  If one of
 these is killed, wherever, the barrier does not open again and is broken by the next
@@ -35,12 +37,11 @@ from engine import system
 from engine.atomics import (
     EVERYONE,
     compare_exchange,
-    exchange,
+    fetch_add,
     load,
     monotonic_ns,
     park,
     pause,
-    store,
     wake,
 )
 from engine.errors import BarrierBrokenError
@@ -63,7 +64,7 @@ __all__ = ["Barrier", "BarrierType"]
 
 # Words.
 STATE = 0
-PARKED = 16  # in a cache line of its own, which spinning waiters do not touch
+PARKED = 16  # how many are; in a cache line of its own, which spinning waiters do not touch
 PARTIES = 32
 SPIN_NS = 33
 HAS_ACTION = 34
@@ -106,7 +107,7 @@ def _ended_by_reset(state, generation):
 
 @njit(types.void(types.intp), cache=True)
 def _wake_all(barrier):
-    if load(barrier + WORD * PARKED) != 0 and exchange(barrier + WORD * PARKED, 0) != 0:
+    if load(barrier + WORD * PARKED) > 0:
         wake(barrier, EVERYONE)
 
 
@@ -217,10 +218,11 @@ def _arrive(key, deadline):
                 raise BarrierBrokenError
             if _lost_one(key):
                 abort_barrier(key)
-            store(barrier + WORD * PARKED, 1)
+            fetch_add(barrier + WORD * PARKED, 1)
             if load(barrier) == state:
                 park(barrier, state, rest)
-                check_signals()
+            fetch_add(barrier + WORD * PARKED, -1)
+            check_signals()
 
 
 @njit(types.void(types.intp, types.int64), cache=True)
@@ -283,12 +285,13 @@ def wait_for_all(key, limit):
             abort_barrier(key)
             continue
         state = load(barrier)
-        store(barrier + WORD * PARKED, 1)
-        if not _has_ended(barrier, generation) and load(barrier) == state:
+        fetch_add(barrier + WORD * PARKED, 1)
+        if (state >> _GENERATION_AT) & _GENERATION == generation and load(barrier) == state:
             park(barrier, state, rest)
-            if signals_failed():
-                _go_away(barrier, generation)
-                raise_ready()
+        fetch_add(barrier + WORD * PARKED, -1)
+        if signals_failed():
+            _go_away(barrier, generation)
+            raise_ready()
     return index
 
 

@@ -250,11 +250,14 @@ def recover_lock(key):
         if compare_exchange(lock, state, DIED) != state:
             return False
         state = DIED
-    if state != DIED:
+    # Taken for a moment, so that only one of several that recover it at once clears what
+    # may be the next holder's by then.
+    if state != DIED or compare_exchange(lock, DIED, me_of(key) << 2 | _PARKED) != DIED:
         return False
     store(lock + WORD * THREAD, 0)
     store(lock + WORD * DEPTH, 0)
-    return compare_exchange(lock, DIED, FREE) == DIED
+    _unlock(key)
+    return True
 
 
 _lock = direct(acquire_lock)

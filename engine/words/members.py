@@ -21,6 +21,7 @@ from numba import njit, types
 from engine.atomics import load
 
 __all__ = [
+    "HEIR_OF",
     "KILLED",
     "LEAVING",
     "LIFE",
@@ -46,6 +47,7 @@ MARK = 9  # the bits of the first word that the kernel sets at death
 PID = 10
 LEAVING = 11  # 1: the process is ending in an orderly way, and holds nothing on purpose
 KILLED = 12  # number of the last one who had this entry and did not end in an orderly way
+HEIR_OF = 13  # number of the member that it was forked from, whose memory it sees; or 0
 MEMBER_WORDS = 16
 
 
