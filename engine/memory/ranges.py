@@ -13,7 +13,7 @@ one committed journal, so that a death leaves the table as before or as after.
 
 from __future__ import annotations
 
-from numba import njit, types
+from numba import njit
 
 from engine.atomics import load
 from engine.memory.layout import (
@@ -37,13 +37,13 @@ UNUSED, FREE = 0, 1
 _STEP = RANGE_WORDS * WORD
 
 
-@njit(types.intp(types.intp, types.int64), cache=True)
+@njit(cache=True)
 def range_at(base, index):
     """Address of an entry."""
     return base + RANGES_AT + index * _STEP
 
 
-@njit(types.int64(types.intp, types.int64), cache=True)
+@njit(cache=True)
 def _unused_entry(base, beside):
     """Find an entry that is not in use, other than `beside`; -1 if the table is full."""
     used = load(base + WORD * RANGES_USED)
@@ -54,10 +54,7 @@ def _unused_entry(base, beside):
     return index if index < RANGES_MAX else -1
 
 
-@njit(
-    types.int64(types.intp, types.int64, types.int64, types.int64, types.int64, types.int64),
-    cache=True,
-)
+@njit(cache=True)
 def _note_entry(base, at, index, offset, size, owner):
     """Note down all of an entry; return the number of the next note."""
     guard = base + GUARD_AT
@@ -72,7 +69,7 @@ def _note_entry(base, at, index, offset, size, owner):
     return at
 
 
-@njit(types.int64(types.intp, types.int64, types.int64), cache=True)
+@njit(cache=True)
 def cut_range(base, owner, nbytes):
     """Give the smallest free range that is large enough, or its beginning, to a member.
 
@@ -117,7 +114,7 @@ def cut_range(base, owner, nbytes):
     return offset
 
 
-@njit(types.boolean(types.intp, types.int64, types.int64, types.int64), cache=True)
+@njit(cache=True)
 def _free_part(base, index, offset, nbytes):
     """Free a part of one owned range; False if the table has no room for the rest."""
     entry = range_at(base, index)
@@ -174,7 +171,7 @@ def _free_part(base, index, offset, nbytes):
     return True
 
 
-@njit(types.boolean(types.intp, types.int64, types.int64, types.int64), cache=True)
+@njit(cache=True)
 def free_range(base, owner, offset, nbytes):
     """Free a part of what a member has; its pages are with the system already.
 
@@ -204,7 +201,7 @@ def free_range(base, owner, offset, nbytes):
     return True
 
 
-@njit(types.int64(types.intp), cache=True)
+@njit(cache=True)
 def largest_free(base):
     """Bytes of the largest free range."""
     largest = 0

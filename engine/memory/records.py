@@ -79,22 +79,22 @@ def _fallocate(typingctx: Any, fd: Any, offset: Any, nbytes: Any) -> Any:
     return types.void(types.int64, types.int64, types.int64), codegen
 
 
-@njit(types.intp(types.intp, types.int64), cache=True)
+@njit(cache=True)
 def _record(base, index):
     return base + RECORDS_AT + index * RECORD_WORDS * WORD
 
 
-@njit(types.void(types.intp, types.int64), cache=True)
+@njit(cache=True)
 def _enter(base, me):
     enter(base, base + GUARD_AT, base + MEMBERS_AT, me)
 
 
-@njit(types.void(types.intp), cache=True)
+@njit(cache=True)
 def _leave(base):
     leave(base + GUARD_AT)
 
 
-@njit(types.int64(types.intp, types.int64, types.int64), cache=True)
+@njit(cache=True)
 def take(base, me, nbytes):
     """Take a range for a member; return its offset, or -1."""
     _enter(base, me)
@@ -103,7 +103,7 @@ def take(base, me, nbytes):
     return offset
 
 
-@njit(types.boolean(types.intp, types.int64, types.int64, types.int64), cache=True)
+@njit(cache=True)
 def yield_range(base, me, offset, nbytes):
     """Give up a range whose pages are with the system already."""
     _enter(base, me)
@@ -112,7 +112,7 @@ def yield_range(base, me, offset, nbytes):
     return done
 
 
-@njit(types.int64(types.intp, types.int64, types.int64, types.int64), cache=True)
+@njit(cache=True)
 def lend(base, me, offset, nbytes):
     """Make a record for a block of the calling member, which is its first holder.
 
@@ -149,13 +149,13 @@ def lend(base, me, offset, nbytes):
     return index
 
 
-@njit(types.int64(types.intp, types.int64), cache=True)
+@njit(cache=True)
 def serial_of(base, index):
     """How many blocks have had a record so far."""
     return load(_record(base, index) + WORD * SERIAL)
 
 
-@njit(types.int64(types.intp, types.int64, types.int64, types.int64), cache=True)
+@njit(cache=True)
 def hold(base, me, index, serial):
     """Add a member to a record's holders; does nothing if it is one.
 
@@ -183,7 +183,7 @@ def hold(base, me, index, serial):
     return answer
 
 
-@njit(types.void(types.intp, types.int64, types.int64), cache=True)
+@njit(cache=True)
 def keep(base, me, index):
     """Keep a block for as long as its home lives, whoever holds it."""
     _enter(base, me)
@@ -191,7 +191,7 @@ def keep(base, me, index):
     _leave(base)
 
 
-@njit(types.boolean(types.intp, types.int64), cache=True)
+@njit(cache=True)
 def _is_held(base, record):
     if load(record + WORD * KEPT) != 0 and not is_dead(
         base + MEMBERS_AT, load(record + WORD * HOME)
@@ -204,7 +204,7 @@ def _is_held(base, record):
     return False
 
 
-@njit(types.void(types.intp, types.int64, types.int64), cache=True)
+@njit(cache=True)
 def _free_gaps(base, index, fd):
     """Free a dead member's range, but for the blocks in it that are held."""
     entry = range_at(base, index)
@@ -228,7 +228,7 @@ def _free_gaps(base, index, fd):
         at = block_end
 
 
-@njit(types.boolean(types.intp, types.int64), cache=True)
+@njit(cache=True)
 def _has_heirs(base, number):
     """Tell whether a forked child of a member may still read what the member had."""
     members = base + MEMBERS_AT
@@ -239,7 +239,7 @@ def _has_heirs(base, number):
     return False
 
 
-@njit(types.boolean(types.intp, types.int64, types.int64, types.int64), cache=True)
+@njit(cache=True)
 def _dispose(base, me, record, fd):
     """Free what nobody holds; True if the caller is its home and has it back."""
     home = load(record + WORD * HOME)
@@ -265,7 +265,7 @@ def _dispose(base, me, record, fd):
     return False
 
 
-@njit(types.boolean(types.intp, types.int64, types.int64, types.int64), cache=True)
+@njit(cache=True)
 def drop(base, me, index, fd):
     """Take a member off a record's holders; free the block if it was the last.
 
@@ -287,7 +287,7 @@ def drop(base, me, index, fd):
     return mine
 
 
-@njit(types.boolean(types.intp, types.int64, types.int64), cache=True)
+@njit(cache=True)
 def collect(base, me, index):
     """Take back a block of the calling member's that the last holder has dropped."""
     record = _record(base, index)
@@ -298,7 +298,7 @@ def collect(base, me, index):
     return True
 
 
-@njit(types.int64(types.intp, types.int64, types.int64), cache=True)
+@njit(cache=True)
 def sweep(base, me, fd):
     """Clear up after members that ended; return how many there were."""
     members = base + MEMBERS_AT

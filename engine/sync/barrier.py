@@ -91,27 +91,27 @@ _SPINS_PER_CLOCK = 64
 _NO_WAIT = -2
 
 
-@njit(types.int64(types.int64, types.int64), cache=True)
+@njit(cache=True)
 def _next_generation(state, was_reset):
     generation = (state >> _GENERATION_AT) & _GENERATION
     history = ((state >> _HISTORY_AT) << 1 | was_reset) & _HISTORY
     return history << _HISTORY_AT | ((generation + 1) & _GENERATION) << _GENERATION_AT
 
 
-@njit(types.boolean(types.int64, types.int64), cache=True)
+@njit(cache=True)
 def _ended_by_reset(state, generation):
     ago = ((state >> _GENERATION_AT) - generation - 1) & _GENERATION
     # So far back nobody remembers; a generation that others have left behind had opened.
     return ago < _HISTORY_LENGTH and (state >> (_HISTORY_AT + ago)) & 1 != 0
 
 
-@njit(types.void(types.intp), cache=True)
+@njit(cache=True)
 def _wake_all(barrier):
     if load(barrier + WORD * PARKED) > 0:
         wake(barrier, EVERYONE)
 
 
-@njit(types.void(types.intp), cache=True)
+@njit(cache=True)
 def _take_part(key):
     """Note that this process uses the barrier, at its first wait."""
     barrier = words_of(key)
@@ -133,7 +133,7 @@ def _take_part(key):
             return
 
 
-@njit(types.boolean(types.intp), cache=True)
+@njit(cache=True)
 def _lost_one(key):
     """Tell whether a process that took part was killed."""
     barrier = words_of(key)
@@ -187,7 +187,7 @@ def open_barrier(key):
             return True
 
 
-@njit(types.int64(types.intp, types.int64), cache=True)
+@njit(cache=True)
 def _arrive(key, deadline):
     """Arrive; the index of arrival, with the generation above it."""
     barrier = words_of(key)
@@ -225,7 +225,7 @@ def _arrive(key, deadline):
             check_signals()
 
 
-@njit(types.void(types.intp, types.int64), cache=True)
+@njit(cache=True)
 def _go_away(barrier, generation):
     """Take an arrival back, if its generation has not ended."""
     while True:
@@ -236,7 +236,7 @@ def _go_away(barrier, generation):
             return
 
 
-@njit(types.boolean(types.intp, types.int64), cache=True)
+@njit(cache=True)
 def _has_ended(barrier, generation):
     """Tell whether a generation is over; raises if it did not end by opening."""
     state = load(barrier)
@@ -421,7 +421,7 @@ class BarrierType(SharedWordsType):  # type: ignore[misc]
 Barrier._numba_type_ = BarrierType("Barrier")
 
 
-@njit(types.int64(types.intp, types.int64), nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def _wait_in_kernel(key, limit):
     barrier = words_of(key)
     if load(barrier + WORD * HAS_ACTION) != 0:
@@ -460,7 +460,7 @@ def _barrier_broken(self):
     return lambda self: load(words_of(key_of(self))) & _BROKEN != 0
 
 
-@njit(types.int64(types.intp), cache=True)
+@njit(cache=True)
 def _waiting(key):
     state = load(words_of(key))
     return 0 if state & _BROKEN else state & _COUNT

@@ -76,12 +76,12 @@ _WORD_COUNT = PLACES + _PLACES_MAX * _PLACE_WORDS
 _WAITS, _GOES = 1, 2
 
 
-@njit(types.intp(types.intp), cache=True)
+@njit(cache=True)
 def _lock_of(key):
     return load(key + WORD * _LOCK_AT)
 
 
-@njit(types.boolean(types.intp), cache=True)
+@njit(cache=True)
 def _is_rlock(key):
     kind = load(key + WORD * _KIND_AT)
     if kind == _FOREIGN:
@@ -89,7 +89,7 @@ def _is_rlock(key):
     return kind == _RLOCK
 
 
-@njit(types.boolean(types.intp), cache=True)
+@njit(cache=True)
 def _holds_lock(key):
     """Tell whether the caller holds the lock: its thread, or with a Lock its process."""
     lock = _lock_of(key)
@@ -98,14 +98,14 @@ def _holds_lock(key):
     return load(words_of(lock)) >> 2 == me_of(lock)
 
 
-@njit(types.boolean(types.intp, types.int64), nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def acquire_condition(key, limit):
     """Acquire the lock of a condition."""
     lock = _lock_of(key)
     return acquire_rlock(lock, limit) if _is_rlock(key) else acquire_lock(lock, limit)
 
 
-@njit(types.void(types.intp), cache=True)
+@njit(cache=True)
 def release_condition(key):
     """Release the lock of a condition."""
     if _is_rlock(key):
@@ -114,7 +114,7 @@ def release_condition(key):
         release_lock(_lock_of(key))
 
 
-@njit(types.intp(types.intp), cache=True)
+@njit(cache=True)
 def _take_place(key):
     """Find a place, and wait there from now on; 0 if all are taken."""
     condition = words_of(key)
@@ -130,7 +130,7 @@ def _take_place(key):
     return 0
 
 
-@njit(types.int64(types.intp, types.intp, types.int64), cache=True)
+@njit(cache=True)
 def _sleep(key, place, deadline):
     """Wait at a place and leave it.
 
@@ -213,7 +213,7 @@ def wait_at_place(key, place, limit):
     return answer > 0
 
 
-@njit(types.boolean(types.intp, types.int64), nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def wait_for_notice(key, limit):
     """Release the lock, wait until notified, and acquire the lock again.
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from numba import njit, types
+from numba import cfunc, njit, types
 from numba.extending import overload_method
 
 from engine import system
@@ -42,7 +42,7 @@ from engine.atomics import (
 )
 from engine.errors import OwnerDiedError
 from engine.sync.compiled import SharedWordsType, key_of, limit_of, register
-from engine.sync.methods import ACQUIRE, RELEASE, Method, compiled_method
+from engine.sync.methods import ACQUIRE, RELEASE, SIGNATURE, Method, done, key_from, otherwise
 from engine.sync.shared_words import SharedWords, direct, me_of, members_of, words_of
 from engine.sync.waiting import (
     SPINS,
@@ -94,7 +94,7 @@ _PARKED = 1
 GOT, NOT, LOST = 1, 0, -1
 
 
-@njit(types.boolean(types.intp), cache=True)
+@njit(cache=True)
 def _try_lock(key):
     lock = words_of(key)
     if compare_exchange(lock, FREE, me_of(key) << 2) != FREE:
@@ -104,7 +104,7 @@ def _try_lock(key):
     return True
 
 
-@njit(types.int64(types.intp, types.int64), cache=True)
+@njit(cache=True)
 def _wait_for_lock(key, deadline):
     """Spin, then park for one slice; GOT, NOT (look again or give up) or LOST."""
     lock = words_of(key)
@@ -159,7 +159,7 @@ def acquire_lock(key, limit):
         check_signals()
 
 
-@njit(types.int64(types.intp), cache=True)
+@njit(cache=True)
 def _unlock(key):
     """Release; GOT if it was held, NOT if it was free, LOST if its holder had died."""
     lock = words_of(key)
@@ -196,7 +196,7 @@ def release_lock(key):
         raise OwnerDiedError
 
 
-@njit(types.boolean(types.intp), cache=True)
+@njit(cache=True)
 def is_mine(key):
     """Tell whether the calling thread holds an RLock."""
     lock = words_of(key)
@@ -240,7 +240,7 @@ def release_rlock(key):
         _unlock(key)
 
 
-@njit(types.boolean(types.intp), cache=True)
+@njit(cache=True)
 def recover_lock(key):
     """Make a lock free whose holder died; False if that is not its state."""
     lock = words_of(key)
@@ -266,12 +266,12 @@ _rlock = direct(acquire_rlock)
 _rrelease = direct(release_rlock)
 
 
-@njit(types.boolean(types.intp), cache=True)
+@njit(cache=True)
 def _try_unlock(key):
     return _unlock(key) == GOT
 
 
-@njit(types.boolean(types.intp), cache=True)
+@njit(cache=True)
 def _try_rlock(key):
     lock = words_of(key)
     if is_mine(key):
@@ -284,12 +284,44 @@ def _try_rlock(key):
     return True
 
 
-@njit(types.boolean(types.intp), cache=True)
+@njit(cache=True)
 def _try_runlock(key):
     if not is_mine(key):
         return False
     release_rlock(key)
     return True
+
+
+@cfunc(SIGNATURE, cache=True)
+def _lock_acquire_code(self, arguments, count, names):
+    key = key_from(self)
+    if count == 0 and names == 0 and _try_lock(key):
+        return done(key, ACQUIRE)
+    return otherwise(key, ACQUIRE, arguments, count, names)
+
+
+@cfunc(SIGNATURE, cache=True)
+def _lock_release_code(self, arguments, count, names):
+    key = key_from(self)
+    if count == 0 and names == 0 and _try_unlock(key):
+        return done(key, RELEASE)
+    return otherwise(key, RELEASE, arguments, count, names)
+
+
+@cfunc(SIGNATURE, cache=True)
+def _rlock_acquire_code(self, arguments, count, names):
+    key = key_from(self)
+    if count == 0 and names == 0 and _try_rlock(key):
+        return done(key, ACQUIRE)
+    return otherwise(key, ACQUIRE, arguments, count, names)
+
+
+@cfunc(SIGNATURE, cache=True)
+def _rlock_release_code(self, arguments, count, names):
+    key = key_from(self)
+    if count == 0 and names == 0 and _try_runlock(key):
+        return done(key, RELEASE)
+    return otherwise(key, RELEASE, arguments, count, names)
 
 
 def _acquire_slowly(key: int, block: bool = True, timeout: float | None = None) -> bool:
@@ -338,18 +370,10 @@ OwnerDiedError
     The process that held it has ended.
 """
 
-_lock_acquire_method = Method(
-    "acquire", _ACQUIRE_DOC, compiled_method(_try_lock, ACQUIRE), ACQUIRE, result=True
-)
-_lock_release_method = Method(
-    "release", _RELEASE_DOC, compiled_method(_try_unlock, RELEASE), RELEASE, result=None
-)
-_rlock_acquire_method = Method(
-    "acquire", _ACQUIRE_DOC, compiled_method(_try_rlock, ACQUIRE), ACQUIRE, result=True
-)
-_rlock_release_method = Method(
-    "release", _RELEASE_DOC, compiled_method(_try_runlock, RELEASE), RELEASE, result=None
-)
+_lock_acquire_method = Method("acquire", _ACQUIRE_DOC, _lock_acquire_code, ACQUIRE, result=True)
+_lock_release_method = Method("release", _RELEASE_DOC, _lock_release_code, RELEASE, result=None)
+_rlock_acquire_method = Method("acquire", _ACQUIRE_DOC, _rlock_acquire_code, ACQUIRE, result=True)
+_rlock_release_method = Method("release", _RELEASE_DOC, _rlock_release_code, RELEASE, result=None)
 
 
 class _LockWords(SharedWords):

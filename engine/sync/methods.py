@@ -5,8 +5,10 @@ arguments into machine integers, some 150 ns, where taking a free lock takes 5. 
 methods of locks are builtin functions (PyCFunction_NewEx,
 https://docs.python.org/3/c-api/structures.html), whose code numba compiles:
 
-    called without arguments, it tries the operation at once, with the object's key;
-    otherwise, or if that fails, it calls the Python function that knows all the rest.
+    called without arguments, it tries the operation at once, with the object's key
+    (`key_from`, `done`);
+    otherwise, or if that fails, it calls the Python function that knows all the rest
+    (`otherwise`).
 
 What it needs stands in the words of the key, from `SLOW_AT` on: the addresses of that
 function and of the object to return.  The builtin function holds on to both.
@@ -19,7 +21,7 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING, Any
 
-from numba import cfunc, njit, types
+from numba import njit, types
 
 from engine.atomics import load
 from engine.words.members import WORD
@@ -27,14 +29,16 @@ from engine.words.members import WORD
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ACQUIRE", "RELEASE", "Method", "compiled_method"]
+__all__ = ["ACQUIRE", "RELEASE", "SIGNATURE", "Method", "done", "key_from", "otherwise"]
 
 # Words of a key: for each method the function for all the rest, and what to return.
 ACQUIRE, RELEASE = 2, 4
 
 _METH_FASTCALL_KEYWORDS = 0x82
 
-_SIGNATURE = types.intp(types.intp, types.intp, types.intp, types.intp)
+# Of the C function of a method: self, the arguments, how many there are, and the names of
+# those given by name.
+SIGNATURE = types.intp(types.intp, types.intp, types.intp, types.intp)
 
 _as_address = types.ExternalFunction("PyLong_AsSsize_t", types.intp(types.intp))
 _hold = types.ExternalFunction("Py_IncRef", types.void(types.intp))
@@ -43,12 +47,24 @@ _call = types.ExternalFunction(
 )
 
 
-@njit(types.intp(types.intp), cache=True)
-def _done(place):
-    """A new reference to what a method returns."""
-    result = load(place + WORD)
+@njit(cache=True)
+def key_from(self):
+    """The key of the object that a method is bound to."""
+    return _as_address(self)
+
+
+@njit(cache=True)
+def done(key, place):
+    """A new reference to what a method returns that did it at once."""
+    result = load(key + WORD * (place + 1))
     _hold(result)
     return result
+
+
+@njit(cache=True)
+def otherwise(key, place, arguments, count, names):
+    """Call the function that does all the rest."""
+    return _call(load(key + WORD * place), arguments, count, names)
 
 
 class _Definition(ctypes.Structure):
@@ -67,28 +83,6 @@ _new.restype = ctypes.py_object
 _new.argtypes = [ctypes.c_void_p, ctypes.py_object, ctypes.py_object]
 
 
-def compiled_method(at_once: Any, place: int) -> Any:
-    """Compile the C function of a method.
-
-    Parameters
-    ----------
-    at_once : njit function
-        ``at_once(key) -> bool`` does the operation if it can be done at once.
-    place : int
-        `ACQUIRE` or `RELEASE`.
-    """
-
-    @cfunc(_SIGNATURE)
-    def method(self, arguments, count, names):
-        key = _as_address(self)
-        words = key + WORD * place
-        if count == 0 and names == 0 and at_once(key):
-            return _done(words)
-        return _call(load(words), arguments, count, names)
-
-    return method
-
-
 class Method:
     """A method of a class of objects, before it is bound to one of them.
 
@@ -96,7 +90,7 @@ class Method:
     ----------
     name, doc : str
     function : cfunc
-        From `compiled_method`.
+        Of `SIGNATURE`.
     place : int
         Where in the key it finds what it needs.
     result : object

@@ -59,17 +59,17 @@ _WORD_COUNT = HOLDERS + _HOLDERS_MAX * _HOLDER_WORDS
 _VALUE_MAX = (1 << 31) - 1
 
 
-@njit(types.void(types.intp), cache=True)
+@njit(cache=True)
 def _enter(key):
     enter(base_of(key), words_of(key) + WORD * GUARD, members_of(key), me_of(key))
 
 
-@njit(types.void(types.intp), cache=True)
+@njit(cache=True)
 def _leave(key):
     leave(words_of(key) + WORD * GUARD)
 
 
-@njit(types.intp(types.intp), cache=True)
+@njit(cache=True)
 def _entry_of_me(key):
     """Find the caller's entry, or room for it; 0 if there is none."""
     me = me_of(key)
@@ -89,7 +89,7 @@ def _entry_of_me(key):
     return room
 
 
-@njit(types.void(types.intp, types.int64, types.int64), cache=True)
+@njit(cache=True)
 def _change(key, value, holds):
     """Write VALUE and how many slots the caller holds, both or none; inside the guard."""
     base = base_of(key)
@@ -104,7 +104,7 @@ def _change(key, value, holds):
     commit(base, guard, count)
 
 
-@njit(types.int64(types.intp), cache=True)
+@njit(cache=True)
 def _my_holds(key):
     entry = _entry_of_me(key)
     return load(entry + WORD) if entry != 0 and load(entry) == me_of(key) else 0
@@ -124,7 +124,7 @@ def _try_semaphore(key):
     return value > 0
 
 
-@njit(types.void(types.intp), cache=True)
+@njit(cache=True)
 def _give_back_of_dead(key):
     """Free the slots of processes that were killed."""
     semaphore = words_of(key)
@@ -210,7 +210,7 @@ def release_semaphore(key):
         wake(semaphore + WORD * VALUE, 1)
 
 
-@njit(types.int64(types.intp), cache=True)
+@njit(cache=True)
 def semaphore_value(key):
     """How many slots are free."""
     return load(words_of(key) + WORD * VALUE)

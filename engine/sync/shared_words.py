@@ -14,7 +14,7 @@ import ctypes
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numba import njit, types
+from numba import njit
 
 from engine.atomics import load
 from engine.memory import arena as arena_module
@@ -37,25 +37,25 @@ _WORDS_AT, _STATION_AT = 0, 1
 _ME, _MEMBERS, _BASE = 0, 1, 2
 
 
-@njit(types.intp(types.intp), cache=True, inline="always")
+@njit(cache=True)
 def words_of(key):
     """Address of the object's words."""
     return load(key + WORD * _WORDS_AT)
 
 
-@njit(types.int64(types.intp), cache=True)
+@njit(cache=True)
 def me_of(key):
     """Number of this process in the object's family."""
     return load(load(key + WORD * _STATION_AT) + WORD * _ME)
 
 
-@njit(types.intp(types.intp), cache=True)
+@njit(cache=True)
 def members_of(key):
     """Address of the family's table of members."""
     return load(load(key + WORD * _STATION_AT) + WORD * _MEMBERS)
 
 
-@njit(types.intp(types.intp), cache=True)
+@njit(cache=True)
 def base_of(key):
     """Address of the family's segment."""
     return load(load(key + WORD * _STATION_AT) + WORD * _BASE)

@@ -111,13 +111,13 @@ def thread_token(typingctx: Any) -> Any:
     return types.int64(), codegen
 
 
-@njit(types.int64(types.int64), cache=True)
+@njit(cache=True)
 def deadline_after(limit):
     """When a wait of at most `limit` nanoseconds ends, on the clock of `monotonic_ns`."""
     return _NEVER if limit < 0 else monotonic_ns() + limit
 
 
-@njit(types.int64(types.int64), cache=True)
+@njit(cache=True)
 def slice_ns(deadline):
     """How long to park before the next look around; 0 when the time is over."""
     if deadline == _NEVER:

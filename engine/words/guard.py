@@ -20,7 +20,7 @@ it at another address.
 
 from __future__ import annotations
 
-from numba import njit, types
+from numba import njit
 
 from engine.atomics import compare_exchange, load, park, pause, store
 from engine.words.members import WORD, is_dead
@@ -37,7 +37,7 @@ _SPINS = 200
 _PARK_NS = 100_000
 
 
-@njit(types.void(types.intp, types.intp), cache=True)
+@njit(cache=True)
 def _carry_out(base, guard):
     count = load(guard + WORD * JOURNAL)
     first = guard + 2 * WORD
@@ -47,7 +47,7 @@ def _carry_out(base, guard):
     store(guard + WORD * JOURNAL, 0)
 
 
-@njit(types.void(types.intp, types.intp, types.intp, types.int64), cache=True)
+@njit(cache=True)
 def enter(base, guard, members, me):
     """Wait until nobody else is inside; finish first what a dead one had committed.
 
@@ -75,13 +75,13 @@ def enter(base, guard, members, me):
             park(guard, inside, _PARK_NS)
 
 
-@njit(types.void(types.intp), cache=True)
+@njit(cache=True)
 def leave(guard):
     """Let the next one in; all that was written inside is visible to it."""
     store(guard, 0)
 
 
-@njit(types.void(types.intp, types.intp, types.int64, types.intp, types.int64), cache=True)
+@njit(cache=True)
 def note(base, guard, at, address, value):
     """Write down as number `at` that `value` is going to be written to `address`."""
     place = guard + 2 * WORD + 2 * WORD * at
@@ -89,7 +89,7 @@ def note(base, guard, at, address, value):
     store(place + WORD, value)
 
 
-@njit(types.void(types.intp, types.intp, types.int64), cache=True)
+@njit(cache=True)
 def commit(base, guard, count):
     """Carry out the first `count` notes, now or by whoever comes after."""
     store(guard + WORD * JOURNAL, count)

@@ -16,7 +16,7 @@ also while the dead are zombies, and whoever has their process number by now.
 
 from __future__ import annotations
 
-from numba import njit, types
+from numba import njit
 
 from engine.atomics import load
 
@@ -51,7 +51,7 @@ HEIR_OF = 13  # number of the member that it was forked from, whose memory it se
 MEMBER_WORDS = 16
 
 
-@njit(types.boolean(types.intp, types.int64), cache=True)
+@njit(cache=True)
 def is_dead(members, number):
     """Tell whether the process that had a number is gone.
 
@@ -66,7 +66,7 @@ def is_dead(members, number):
     return load(entry + WORD * LIFE) & load(entry + WORD * MARK) != 0
 
 
-@njit(types.boolean(types.intp, types.int64), cache=True)
+@njit(cache=True)
 def was_killed(members, number):
     """Tell whether a process is gone that did not end in an orderly way.
 
