@@ -300,7 +300,7 @@ def collect(base, me, index):
 
 @njit(cache=True)
 def sweep(base, me, fd):
-    """Clear up after members that ended; return how many there were."""
+    """Clear up after members that ended; return how many were struck off."""
     members = base + MEMBERS_AT
     dead = 0
     for index in range(load(base + WORD * MEMBERS_USED)):
@@ -323,6 +323,7 @@ def sweep(base, me, fd):
         ):
             store(record + WORD * STATE, UNUSED)
     # Heirs first: when the last of them is struck off, their parent's memory goes too.
+    count = 0
     struck = True
     while struck:
         struck = False
@@ -335,6 +336,7 @@ def sweep(base, me, fd):
                 store(entry + WORD * KILLED, number)
             store(entry + WORD * NUMBER, 0)
             struck = True
+            count += 1
     index = 0
     # The table may change at each step: what a step frees joins other entries.
     while index < load(base + WORD * RANGES_USED):
@@ -343,4 +345,4 @@ def sweep(base, me, fd):
             _free_gaps(base, index, fd)
         index += 1
     _leave(base)
-    return dead
+    return count
