@@ -40,7 +40,6 @@ from engine.atomics import (
     fetch_add,
     load,
     monotonic_ns,
-    park,
     pause,
     wake,
 )
@@ -51,6 +50,7 @@ from engine.sync.waiting import (
     check_signals,
     deadline_after,
     limit_ns,
+    park_apart,
     raise_ready,
     signals_failed,
     slice_ns,
@@ -220,7 +220,7 @@ def _arrive(key, deadline):
                 abort_barrier(key)
             fetch_add(barrier + WORD * PARKED, 1)
             if load(barrier) == state:
-                park(barrier, state, rest)
+                park_apart(barrier, state, rest)
             fetch_add(barrier + WORD * PARKED, -1)
             check_signals()
 
@@ -287,7 +287,7 @@ def wait_for_all(key, limit):
         state = load(barrier)
         fetch_add(barrier + WORD * PARKED, 1)
         if (state >> _GENERATION_AT) & _GENERATION == generation and load(barrier) == state:
-            park(barrier, state, rest)
+            park_apart(barrier, state, rest)
         fetch_add(barrier + WORD * PARKED, -1)
         if signals_failed():
             _go_away(barrier, generation)

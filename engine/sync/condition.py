@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from numba import njit, types
 from numba.extending import overload_method
 
-from engine.atomics import compare_exchange, load, park, pause, store, wake
+from engine.atomics import compare_exchange, load, pause, store, wake
 from engine.sync.compiled import SharedWordsType, key_of, limit_of, register
 from engine.sync.lock import (
     DEPTH,
@@ -46,6 +46,7 @@ from engine.sync.waiting import (
     SPINS,
     deadline_after,
     limit_ns,
+    park_apart,
     raise_ready,
     signals_failed,
     slice_ns,
@@ -150,7 +151,7 @@ def _sleep(key, place, deadline):
             pause()
         rest = slice_ns(deadline)
         if rest > 0:
-            park(place, waiting, rest)
+            park_apart(place, waiting, rest)
             if load(place) != waiting or not signals_failed():
                 continue
             answer = -1

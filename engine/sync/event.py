@@ -18,10 +18,10 @@ from typing import Any
 from numba import njit, types
 from numba.extending import overload_method
 
-from engine.atomics import EVERYONE, compare_exchange, fetch_add, load, park, pause, wake
+from engine.atomics import EVERYONE, compare_exchange, fetch_add, load, pause, wake
 from engine.sync.compiled import SharedWordsType, key_of, limit_of, register
 from engine.sync.shared_words import SharedWords, direct, words_of
-from engine.sync.waiting import SPINS, check_signals, deadline_after, limit_ns, slice_ns
+from engine.sync.waiting import SPINS, check_signals, deadline_after, limit_ns, park_apart, slice_ns
 from engine.words.members import WORD
 
 __all__ = ["Event", "EventType"]
@@ -88,7 +88,7 @@ def wait_for_event(key, limit):
         wanted = state | _PARKED
         if state == wanted or compare_exchange(event, state, wanted) == state:
             fetch_add(event + WORD * WAITERS, 1)
-            park(event, wanted, rest)
+            park_apart(event, wanted, rest)
             fetch_add(event + WORD * WAITERS, -1)
             check_signals()
 

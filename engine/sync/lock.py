@@ -34,7 +34,6 @@ from engine.atomics import (
     compare_exchange,
     fetch_add,
     load,
-    park,
     pause,
     store,
     store_after,
@@ -49,6 +48,7 @@ from engine.sync.waiting import (
     check_signals,
     deadline_after,
     limit_ns,
+    park_apart,
     slice_ns,
     thread_token,
 )
@@ -128,7 +128,7 @@ def _wait_for_lock(key, deadline):
     wanted = state | _PARKED
     if state != wanted and compare_exchange(lock, state, wanted) != state:
         return NOT
-    park(lock, wanted, slice_ns(deadline))
+    park_apart(lock, wanted, slice_ns(deadline))
     # Others may be parked too, so the bit is kept up by whoever was.
     return GOT if compare_exchange(lock, FREE, mine | _PARKED) == FREE else NOT
 

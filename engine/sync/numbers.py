@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from numba import njit, types
 
-from engine.atomics import park, pause
+from engine.atomics import pause
 from engine.sync.doorbells import announce, announce_sleep, bell_of
 from engine.sync.typed import (
     add_at,
@@ -20,7 +20,7 @@ from engine.sync.typed import (
     load_at,
     store_at,
 )
-from engine.sync.waiting import SPINS, check_signals, deadline_after, slice_ns
+from engine.sync.waiting import SPINS, check_signals, deadline_after, park_apart, slice_ns
 
 __all__ = [
     "OPERATORS",
@@ -139,5 +139,5 @@ def wait_for_number(address, like, by, value, limit):
             return True
         if rest == 0:
             return False
-        park(bell, seen, rest)
+        park_apart(bell, seen, rest)
         check_signals()

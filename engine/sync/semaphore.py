@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from numba import njit, types
 from numba.extending import overload_method
 
-from engine.atomics import EVERYONE, fetch_add, load, park, pause, store, wake
+from engine.atomics import EVERYONE, fetch_add, load, pause, store, wake
 from engine.sync.compiled import SharedWordsType, key_of, limit_of, register
 from engine.sync.shared_words import (
     SharedWords,
@@ -35,7 +35,7 @@ from engine.sync.shared_words import (
     members_of,
     words_of,
 )
-from engine.sync.waiting import SPINS, check_signals, deadline_after, limit_ns, slice_ns
+from engine.sync.waiting import SPINS, check_signals, deadline_after, limit_ns, park_apart, slice_ns
 from engine.words.guard import GUARD_WORDS, commit, enter, leave, note
 from engine.words.members import WORD, is_dead, was_killed
 
@@ -178,7 +178,7 @@ def acquire_semaphore(key, limit):
             return False
         fetch_add(semaphore + WORD * PARKED, 1)
         if load(semaphore + WORD * VALUE) <= 0:
-            park(semaphore + WORD * VALUE, 0, rest)
+            park_apart(semaphore + WORD * VALUE, 0, rest)
         fetch_add(semaphore + WORD * PARKED, -1)
         if _try_semaphore(key):
             return True

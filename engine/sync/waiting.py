@@ -19,7 +19,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from engine.atomics import monotonic_ns
+from engine.atomics import monotonic_ns, park
 
 __all__ = [
     "FOREVER",
@@ -28,6 +28,7 @@ __all__ = [
     "check_signals",
     "deadline_after",
     "limit_ns",
+    "park_apart",
     "raise_ready",
     "signals_failed",
     "slice_ns",
@@ -90,6 +91,26 @@ def raise_ready(typingctx: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(), codegen
+
+
+_holds_interpreter = types.ExternalFunction("PyGILState_Check", types.int32())
+_let_go = types.ExternalFunction("PyEval_SaveThread", types.intp())
+_take_again = types.ExternalFunction("PyEval_RestoreThread", types.void(types.intp))
+
+
+@njit(cache=True)
+def park_apart(address, seen, timeout_ns):
+    """Park without the interpreter lock, which a thread of this process may need to wake us.
+
+    Compiled functions have let go of it already if they are compiled with ``nogil=True``;
+    others hold it all the time but for this.
+    """
+    if _holds_interpreter() == 0:
+        park(address, seen, timeout_ns)
+        return
+    state = _let_go()
+    park(address, seen, timeout_ns)
+    _take_again(state)
 
 
 @njit(cache=True)
