@@ -6,6 +6,7 @@ import time
 
 import pytest
 from leaks import eventually
+from numba import typeof
 from sync_children import KINDS, LOCKS, NUMBERS_BYTES, SOON_S, Children, numbers_at
 from sync_kernels import (
     OWN,
@@ -451,12 +452,16 @@ def _fall(_pipe, lock, numbers, loop, *args):
             lock.recover()
 
 
+def compile_for(function, *args):
+    """Compile a function that never returns, before there are children which would each do it."""
+    function.compile(tuple(map(typeof, args)))
+
+
 def struck_down(victim, numbers, draw):
     """Wait for a random number of a child's rounds and kill it, wherever it is by then."""
     begun = int(numbers[OWN + 1])
     rounds = draw.choice([1, draw.randrange(1, 300), draw.randrange(1, 3000)])
     assert eventually(lambda: numbers[OWN + 1] >= begun + rounds)
-    victim.stop()
     victim.kill()
 
 
@@ -472,7 +477,7 @@ def test_death_at_any_moment_of_a_lock(children, numbers, kind, loop):
     """The other goes on or is told and recovers; what is counted under the lock is exact."""
     lock = KINDS[kind]()
     args = (-1,) if loop is count_under else ()
-    loop(lock, numbers, 9, 0) if args else None
+    compile_for(loop, lock, numbers, 0, *args)
     draw = random.Random(kind + loop.__name__)
     survivor = children.start(_survive, lock, numbers, loop, *args)
     assert goes_on(numbers)
@@ -496,6 +501,7 @@ def test_death_at_any_moment_of_a_semaphore(children, numbers, kind, loop):
     """Every slot comes back, each time, and never one more."""
     semaphore = KINDS[kind]()
     args = (-1,) if loop is count_under else ()
+    compile_for(loop, semaphore, numbers, 0, *args)
     draw = random.Random(kind + loop.__name__)
     survivor = children.start(_survive, semaphore, numbers, loop, *args)
     assert goes_on(numbers)
@@ -516,6 +522,7 @@ def test_death_at_any_moment_of_a_semaphore(children, numbers, kind, loop):
 def test_death_at_any_moment_of_a_condition(children, numbers):
     """In notify, in wait, between them: the other goes on or is told and recovers."""
     condition = Condition()
+    compile_for(pass_notices, condition, numbers, 0)
     draw = random.Random(3)
     survivor = children.start(_survive, condition, numbers, pass_notices)
     assert goes_on(numbers)
@@ -524,7 +531,6 @@ def test_death_at_any_moment_of_a_condition(children, numbers):
         begun = int(numbers[OWN + 1])
         rounds = draw.randrange(1, 50)
         assert eventually(lambda: numbers[OWN + 1] >= begun + rounds)  # noqa: B023 - called here
-        victim.stop()
         victim.kill()
         assert goes_on(numbers), (number, condition.statistics())
     survivor.kill()
@@ -538,6 +544,7 @@ def test_death_at_any_moment_of_a_condition(children, numbers):
 def test_death_at_any_moment_of_an_event(children, numbers, loop):
     """Whoever waits goes when it is set, whoever died setting, clearing or waiting."""
     event = Event()
+    compile_for(loop, event, numbers, 0)
     waiter = children.puppet(event)
     draw = random.Random(loop.__name__)
     for _ in range(ROUNDS):
@@ -568,6 +575,7 @@ def _cross_until_killed(_pipe, barrier, numbers):
 def test_death_at_any_moment_of_a_barrier(children, numbers):
     """The other party is told soon, and the barrier is as new after a reset."""
     barrier = Barrier(2)
+    compile_for(cross_many, barrier, numbers, 0, -1)
     draw = random.Random(5)
     survivor = children.start(_cross, barrier, numbers)
     for _ in range(ROUNDS):

@@ -73,9 +73,6 @@ class Family:
         self.fd = fd
         self.nbytes = nbytes
         self.mapping = mapping or system.map_segment(fd, nbytes)
-        # Never unmapped, not even when the interpreter ends: the kernel notes this process's
-        # death in the segment, by this mapping.
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.mapping))
         self.base = system.mapping_address(self.mapping)
         self._words = np.frombuffer(self.mapping, np.int64, layout.DATA_AT // WORD)
         self.station = np.array(
@@ -83,6 +80,9 @@ class Family:
         )
         self._lock = threading.Lock()
         self._join()
+        # Never unmapped, not even when the interpreter ends: the kernel notes this process's
+        # death in the segment, by this mapping.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.mapping))
         stations.enlist(self.station)
 
     @classmethod

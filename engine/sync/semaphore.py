@@ -130,6 +130,11 @@ def _give_back_of_dead(key):
     semaphore = words_of(key)
     base = base_of(key)
     guard = semaphore + WORD * GUARD
+    inside = load(guard)
+    if inside != 0 and is_dead(members_of(key), inside):
+        # What it had committed is carried out, which may be the slot that all wait for.
+        _enter(key)
+        _leave(key)
     freed = 0
     for at in range(_HOLDERS_MAX):
         entry = semaphore + WORD * (HOLDERS + _HOLDER_WORDS * at)
