@@ -2,6 +2,7 @@
 
 import gc
 import io
+import multiprocessing
 import os
 
 import numpy as np
@@ -65,7 +66,9 @@ def _settled(tmp_path_factory):
     from engine.pool.pool import current_pool
 
     start(current_pool())
-    # Opened once a process and kept: pyarrow's signal pipe, polars' pollers.
+    # Opened once a process and kept: multiprocessing's heap and the process that watches its
+    # semaphores, pyarrow's signal pipe, polars' pollers.
+    multiprocessing.Barrier(1)
     pyarrow.csv.read_csv(io.BytesIO(b"a\n1\n"))
     for name, write in (("a.parquet", "write_parquet"), ("a.arrow", "write_ipc")):
         path = tmp_path_factory.mktemp("settled") / name
