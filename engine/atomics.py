@@ -190,13 +190,13 @@ def monotonic_ns(typingctx: Any) -> Any:
     return types.int64(), codegen
 
 
-def _futex(builder: Any, address: Any, operation: int, value: Any, spec: Any) -> None:
+def _futex(builder: Any, address: Any, operation: int, value: Any, spec: Any) -> Any:
     """Emit the system call, through libc's generic entry so that it stays cacheable."""
     kind = ir.FunctionType(_I64, [_I64], var_arg=True)
     syscall = cgutils.get_or_insert_function(builder.module, kind, "syscall")
     number = ir.Constant(_I64, FUTEX_SYSCALL)
     none = ir.Constant(_I64, 0)
-    builder.call(
+    return builder.call(
         syscall,
         [number, address, ir.Constant(_I64, operation), value, spec, none, none],
     )
@@ -223,13 +223,12 @@ def park(typingctx: Any, address: Any, seen: Any, timeout_ns: Any) -> Any:
 
 @intrinsic
 def wake(typingctx: Any, address: Any, count: Any) -> Any:
-    """Wake at most `count` of those who sleep on the word."""
+    """Wake at most `count` of those who sleep on the word; return how many there were."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        _futex(builder, args[0], _FUTEX_WAKE, args[1], ir.Constant(_I64, 0))
-        return context.get_dummy_value()
+        return _futex(builder, args[0], _FUTEX_WAKE, args[1], ir.Constant(_I64, 0))
 
-    return types.void(types.intp, types.int64), codegen
+    return types.int64(types.intp, types.int64), codegen
 
 
 @njit(types.void(types.intp), nogil=True, cache=True)

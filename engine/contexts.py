@@ -7,6 +7,7 @@ objects of our own for what processes share.
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 from multiprocessing import context
 from typing import Any
@@ -64,89 +65,40 @@ class _ForkServerProcess(_KeepsArguments, context.ForkServerProcess):
     pass
 
 
-class _OurObjects:
-    """What a context makes that is ours.
+class _Late:
+    """A class or function of ours, imported when it is first asked for.
 
-    Each class is loaded when it is first asked for: a process that is started and uses
-    none of them is not to wait for numba.
+    A process that is started and uses none of them is not to wait for numba.
     """
 
-    @property
-    def Lock(self) -> type[Any]:  # noqa: N802 - multiprocessing's name; likewise below
-        """See `engine.Lock`."""
-        from engine.sync.lock import Lock
+    def __init__(self, module: str) -> None:
+        self._module = module
 
-        return Lock
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
 
-    @property
-    def RLock(self) -> type[Any]:  # noqa: N802
-        """See `engine.RLock`."""
-        from engine.sync.lock import RLock
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return getattr(importlib.import_module(self._module), self._name)
 
-        return RLock
 
-    @property
-    def Condition(self) -> type[Any]:  # noqa: N802
-        """See `engine.Condition`."""
-        from engine.sync.condition import Condition
+class _OurObjects:
+    """What a context makes that is ours."""
 
-        return Condition
-
-    @property
-    def Semaphore(self) -> type[Any]:  # noqa: N802
-        """See `engine.Semaphore`."""
-        from engine.sync.semaphore import Semaphore
-
-        return Semaphore
-
-    @property
-    def BoundedSemaphore(self) -> type[Any]:  # noqa: N802
-        """See `engine.BoundedSemaphore`."""
-        from engine.sync.semaphore import BoundedSemaphore
-
-        return BoundedSemaphore
-
-    @property
-    def Event(self) -> type[Any]:  # noqa: N802
-        """See `engine.Event`."""
-        from engine.sync.event import Event
-
-        return Event
-
-    @property
-    def Barrier(self) -> type[Any]:  # noqa: N802
-        """See `engine.Barrier`."""
-        from engine.sync.barrier import Barrier
-
-        return Barrier
-
-    @property
-    def Value(self) -> Any:  # noqa: N802
-        """See `engine.Value`."""
-        from engine.sync.value import Value
-
-        return Value
-
-    @property
-    def Array(self) -> Any:  # noqa: N802
-        """See `engine.Array`."""
-        from engine.sync.value import Array
-
-        return Array
-
-    @property
-    def RawValue(self) -> Any:  # noqa: N802
-        """See `engine.RawValue`."""
-        from engine.sync.value import RawValue
-
-        return RawValue
-
-    @property
-    def RawArray(self) -> Any:  # noqa: N802
-        """See `engine.RawArray`."""
-        from engine.sync.value import RawArray
-
-        return RawArray
+    Array = _Late("engine.sync.value")
+    Barrier = _Late("engine.sync.barrier")
+    BoundedSemaphore = _Late("engine.sync.semaphore")
+    Condition = _Late("engine.sync.condition")
+    Event = _Late("engine.sync.event")
+    JoinableQueue = _Late("engine.channel.queues")
+    Lock = _Late("engine.sync.lock")
+    Pipe = _Late("engine.channel.pipes")
+    Queue = _Late("engine.channel.queues")
+    RLock = _Late("engine.sync.lock")
+    RawArray = _Late("engine.sync.value")
+    RawValue = _Late("engine.sync.value")
+    Semaphore = _Late("engine.sync.semaphore")
+    SimpleQueue = _Late("engine.channel.queues")
+    Value = _Late("engine.sync.value")
 
 
 class _ForkContext(_OurObjects, context.ForkContext):  # type: ignore[misc]

@@ -17,6 +17,7 @@ import os
 import platform
 import select
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ __all__ = [
     "map_segment",
     "mapped_file",
     "mapping_address",
+    "message_sockets",
     "open_process",
     "physical_memory_bytes",
     "punch_segment",
@@ -324,6 +326,12 @@ def segment_identity(fd: int) -> tuple[int, int]:
     """What two descriptors of the same segment, and only they, have in common."""
     status = os.fstat(fd)
     return status.st_dev, status.st_ino
+
+
+def message_sockets() -> tuple[int, int]:
+    """Make two connected descriptors that keep messages apart; each goes whole or not at all."""
+    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    return ends[0].detach(), ends[1].detach()
 
 
 def open_process(pid: int) -> int:

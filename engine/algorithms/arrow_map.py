@@ -27,7 +27,7 @@ from engine.pool.program import Operand
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engine.memory.arena import Lease
+    from engine.memory.leases import Lease
     from engine.pool.native import CallOptions
 
 __all__ = ["map_arrow"]

@@ -12,7 +12,7 @@ from engine.algorithms.arrow_types import cell_of, output_type
 from engine.algorithms.arrow_validity import validity_of
 from engine.algorithms.ufunc_map import map_ufunc
 from engine.memory.arrays import empty, share_array
-from engine.memory.arrow import shared_bits
+from engine.memory.arrow import buffer_of, shared_bits
 from engine.memory.ledger import count_copy
 from engine.pool.cells import scalar_cell
 
@@ -65,9 +65,9 @@ def _map_segment(
         if one.dtype == np.bool_:
             data = shared_bits(pa.array(one))
         elif one.dtype.kind == "M" and cell.item_bytes < one.itemsize:
-            data = pa.py_buffer(share_array(one.astype(cell.storage)))
+            data = buffer_of(share_array(one.astype(cell.storage)))
         else:
-            data = pa.py_buffer(one)
+            data = buffer_of(one)
         arrays.append(pa.Array.from_buffers(kind, len(one), [bitmap, data]))
     return arrays
 

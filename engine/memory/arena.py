@@ -25,23 +25,26 @@ bare -> warm (grow) -> live (allocate) -> live (handed over) or -> cached (colle
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import os
 import threading
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from engine import system
 from engine.errors import SharedMemoryFull
 from engine.memory.extents import Extents
 from engine.memory.family import Family, home_family
+from engine.memory.leases import Lease, lease_type
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-__all__ = ["Arena", "ArenaStatistics", "Lease", "arena", "is_open", "lease_over"]
+__all__ = [
+    "Arena",
+    "ArenaStatistics",
+    "arena",
+    "arena_of",
+    "is_open",
+    "owner_of",
+]
 
 # One cache line, and what Arrow asks of its buffers.
 ALIGNMENT_BYTES = 64
@@ -82,82 +85,6 @@ def size_class(nbytes: int) -> int:
     return -(-nbytes // step) * step
 
 
-class Lease:
-    """The right to use one block until this object dies; a buffer over its bytes.
-
-    Every array over the block holds the lease, through ``ndarray.base`` or as the
-    owner of an Arrow buffer, so the block goes back when its last view dies, in
-    whatever order views die.
-
-    Attributes
-    ----------
-    offset, nbytes, address : int
-        Where the block is in the segment, how large, and where in this process.
-
-    Notes
-    -----
-    The class of each size is a ctypes array as well: that is the quickest way from
-    an address to an array that keeps an object alive (0.5 us; the array interface
-    takes 1.5 us), and every result array goes it.
-
-    Concurrency: may die on any thread at any moment, also inside the arena's own
-    lock when the garbage collector runs there.  It therefore only appends to a
-    deque, which is atomic; the next `lease` takes the block from there, or has the
-    arena collect it.
-    """
-
-    # A weakref.finalize would say the same in eight times the time (2 us).
-
-    # All that `__del__` needs belongs to the class: ctypes calls no `__init__`, an
-    # interrupt may come as soon as there is an object, and at the end of the interpreter
-    # modules are emptied before the last arrays die.
-    nbytes: int
-    record = -1  # of a block that is lent, and which of the record's lives; see
-    serial = 0  # `engine.memory.lending`
-    _base: int
-    _give_back: Callable[[tuple[int, int]], None]
-    _addressof: Callable[[Any], int] = ctypes.addressof
-
-    @property
-    def address(self) -> int:
-        """Where the block is in this process."""
-        return self._addressof(self)
-
-    @property
-    def offset(self) -> int:
-        """Where the block is in the segment."""
-        return self._addressof(self) - self._base
-
-    def __del__(self) -> None:
-        """Give the block back."""
-        self._give_back((self._addressof(self) - self._base, self.nbytes))
-
-
-def _make_lease_type(
-    nbytes: int, base: int, give_back: Callable[[tuple[int, int]], None]
-) -> type[Any]:
-    """Make the class of the leases of one size, in the segment at `base`."""
-    members = {"nbytes": nbytes, "_base": base, "_give_back": staticmethod(give_back)}
-    return type("Lease", (Lease, ctypes.c_char * nbytes), members)
-
-
-@functools.cache
-def _borrowed_type(nbytes: int, base: int) -> type[Any]:
-    return _make_lease_type(nbytes, base, lambda _: None)
-
-
-def lease_over(
-    base: int, offset: int, nbytes: int, give_back: Callable[[tuple[int, int]], None]
-) -> Lease:
-    """Make the lease of a block of another process.
-
-    `give_back` is called with offset and size when it dies.
-    """
-    lease: Lease = _borrowed_type(nbytes, base).from_address(base + offset)
-    lease._give_back = give_back  # noqa: SLF001 - ctypes calls no __init__
-    return lease
-
-
 class Arena:
     """Allocator over one shared segment.
 
@@ -187,7 +114,6 @@ class Arena:
         self._live_bytes = 0
         self._live_blocks = 0
         self._returned: deque[tuple[int, int]] = deque()
-        self._lent: dict[int, tuple[int, int]] = {}
         self._lease_types: dict[int, Any] = {}
 
     def lease(self, nbytes: int) -> Lease:
@@ -220,28 +146,23 @@ class Arena:
         lease: Lease = kind.from_address(self.base + offset)
         return lease
 
-    def note_lent(self, lease: Lease) -> None:
-        """Note that a block is lent, which comes back when nobody holds it."""
-        with self._lock:
-            self._lent[lease.record] = (lease.offset, lease.nbytes)
-
-    def take_back(self, record: int) -> None:
+    def take_back(self, block: tuple[int, int]) -> None:
         """Take a lent block back that this process was the last to hold; takes no lock."""
-        block = self._lent.pop(record, None)
-        if block is not None:
-            self._returned.append(block)
+        self._returned.append(block)
+
+    def owns(self, lease: Lease) -> bool:
+        """Tell whether a lease is of this arena, and not of an ancestor's or borrowed."""
+        return type(lease) is self._lease_types.get(lease.nbytes)
 
     def _collect_lent(self) -> None:
         """Take back lent blocks that others were the last to hold; called with the lock."""
-        for record, block in list(self._lent.items()):
-            if self.family.collect(record):
-                del self._lent[record]
-                self._returned.append(block)
+        while (block := self.family.collect()) is not None:
+            self._returned.append(block)
 
     def _make_lease_type(self, block_bytes: int) -> Any:
         """Make the class of the leases of one size."""
         try:
-            kind = _make_lease_type(block_bytes, self.base, self._returned.append)
+            kind = lease_type(block_bytes, self.base, self._returned.append)
         except (OverflowError, ValueError):
             return None  # larger than any address space, which `_allocate` is to say
         return self._lease_types.setdefault(block_bytes, kind)
@@ -252,7 +173,7 @@ class Arena:
             if self._returned:
                 self._collect()
             stack = self._cached.get(block_bytes)
-            if not stack and self._lent:
+            if not stack:
                 self._collect_lent()
                 self._collect()
                 stack = self._cached.get(block_bytes)
@@ -375,11 +296,14 @@ class Arena:
                 self._warm.put(last, offset + nbytes - last)
 
 
+# This process's arenas: in the family in whose segment it allocates, and in those others
+# that it has sent something to.
 _current: Arena | None = None
+_arenas: dict[Family, Arena] = {}
 
 # Those of ancestors, which the leases of inherited arrays refer to.
 _inherited: list[Arena] = []
-_creation = threading.Lock()
+_creation = threading.RLock()
 
 
 def arena() -> Arena:
@@ -388,8 +312,24 @@ def arena() -> Arena:
     if _current is None:
         with _creation:
             if _current is None:
-                _current = Arena(home_family())
+                _current = arena_of(home_family())
     return _current
+
+
+def arena_of(family: Family) -> Arena:
+    """Give this process's arena in one of the families that it is a member of."""
+    found = _arenas.get(family)
+    if found is None:
+        with _creation:
+            found = _arenas.get(family)
+            if found is None:
+                found = _arenas[family] = Arena(family)
+    return found
+
+
+def owner_of(lease: Lease) -> Arena | None:
+    """Give the arena of this process that a lease is of."""
+    return next((one for one in list(_arenas.values()) if one.owns(lease)), None)
 
 
 def is_open() -> bool:
@@ -399,11 +339,11 @@ def is_open() -> bool:
 
 def _start_afresh_in_child() -> None:
     """Leave the parent's blocks to the parent: two allocators over one range would collide."""
-    global _current, _creation  # noqa: PLW0603
-    if _current is not None:
-        _inherited.append(_current)
+    global _current, _arenas, _creation  # noqa: PLW0603
+    _inherited.extend(_arenas.values())
+    _arenas = {}
     _current = None
-    _creation = threading.Lock()
+    _creation = threading.RLock()
 
 
 os.register_at_fork(after_in_child=_start_afresh_in_child)

@@ -9,13 +9,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.memory import arena as arena_module
+from engine.memory.addresses import lease_below, note_lease
 from engine.memory.arrays import bytes_at
 from engine.memory.ledger import count_copy
 
 if TYPE_CHECKING:
-    from engine.memory.arena import Lease
+    from engine.memory.leases import Lease
 
 __all__ = [
+    "buffer_of",
     "buffer_over",
     "buffers_of",
     "import_arrow",
@@ -47,7 +49,16 @@ def import_arrow(value: Any) -> Any:
 
 def buffer_over(lease: Lease, nbytes: int) -> pa.Buffer:
     """An Arrow buffer over a leased block; it holds the lease."""
+    note_lease(lease)
     return pa.foreign_buffer(lease.address, nbytes, base=lease)
+
+
+def buffer_of(array: np.ndarray[Any, Any]) -> pa.Buffer:
+    """An Arrow buffer over the bytes of an array; it holds the array."""
+    lease = lease_below(array)
+    if lease is not None:
+        note_lease(lease)
+    return pa.py_buffer(array)
 
 
 def shared_bits(array: pa.Array) -> pa.Buffer:
@@ -75,6 +86,7 @@ def lease_stream(batches: list[pa.RecordBatch], schema: pa.Schema, header_bytes:
     nbytes = measure.size()
     owner = arena_module.arena()
     lease = owner.lease(header_bytes + nbytes)
+    note_lease(lease)
     first = lease.offset + header_bytes
     room = memoryview(owner.mapping)[first : first + nbytes]
     _write(pa.FixedSizeBufferWriter(pa.py_buffer(room)), batches, schema)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from engine import system
-from engine.memory import layout, ranges, records, stations
+from engine.memory import disposal, holding, layout, ranges, records, stations
 from engine.words.members import (
     HEIR_OF,
     KILLED,
@@ -29,6 +29,7 @@ from engine.words.members import (
     MEMBERS_MAX,
     NUMBER,
     PID,
+    RETURNS,
     WORD,
     is_dead,
 )
@@ -61,7 +62,7 @@ class Family:
         This process's number in the family.
     station : int64 array
         What compiled code needs to know, at an address that stays: `me`, the address
-        of the table of members, that of the segment, and that of its end.
+        of the table of members, that of the segment, that of its end, and its descriptor.
 
     Notes
     -----
@@ -76,7 +77,7 @@ class Family:
         self.base = system.mapping_address(self.mapping)
         self._words = np.frombuffer(self.mapping, np.int64, layout.DATA_AT // WORD)
         self.station = np.array(
-            [0, self.base + layout.MEMBERS_AT, self.base, self.base + nbytes], np.int64
+            [0, self.base + layout.MEMBERS_AT, self.base, self.base + nbytes, fd], np.int64
         )
         self._lock = threading.Lock()
         self._join()
@@ -134,24 +135,24 @@ class Family:
 
     def take_range(self, nbytes: int) -> int | None:
         """Take address space without pages; None if there is not so much in one piece."""
-        offset = records.take(self.base, self.me, nbytes)
+        offset = holding.take(self.base, self.me, nbytes)
         if offset < 0 and self.sweep():
-            offset = records.take(self.base, self.me, nbytes)
+            offset = holding.take(self.base, self.me, nbytes)
         return None if offset < 0 else int(offset)
 
     def give_range(self, offset: int, nbytes: int) -> None:
         """Give back address space whose pages are with the system already."""
-        records.yield_range(self.base, self.me, offset, nbytes)
+        holding.yield_range(self.base, self.me, offset, nbytes)
 
     def largest_free(self) -> int:
         """Bytes of the largest range that nobody has."""
         return int(ranges.largest_free(self.base))
 
-    def lend(self, offset: int, nbytes: int) -> int:
+    def lend(self, offset: int, nbytes: int, kind: int = records.BLOCK) -> int:
         """Make a record for a block of this process; return its index."""
         with self._lock:
             while True:
-                index = records.lend(self.base, self.me, offset, nbytes)
+                index = holding.lend(self.base, self.me, offset, nbytes, kind)
                 if index >= 0:
                     return int(index)
                 if self.sweep():
@@ -168,30 +169,53 @@ class Family:
 
     def serial_of(self, index: int) -> int:
         """Tell the lives of a record apart."""
-        return int(records.serial_of(self.base, index))
+        return int(holding.serial_of(self.base, index))
 
     def hold(self, index: int, serial: int) -> bool:
         """Become a holder of a lent block; False if nobody holds it any more."""
-        answer = records.hold(self.base, self.me, index, serial)
+        answer = holding.hold(self.base, self.me, index, serial)
         if answer < 0:
-            records.keep(self.base, self.me, index)
+            return bool(holding.keep(self.base, self.me, index, serial))
         return bool(answer)
 
-    def keep(self, index: int) -> None:
-        """Keep a lent block of this process as long as the process lives."""
-        records.keep(self.base, self.me, index)
+    def keep(self, index: int, serial: int) -> None:
+        """Keep a lent block as long as its home lives."""
+        holding.keep(self.base, self.me, index, serial)
 
-    def drop(self, index: int) -> bool:
-        """Stop being a holder; True if the block is this process's own again."""
-        return bool(records.drop(self.base, self.me, index, self.fd))
+    def enclose(self, bundle: int, index: int, serial: int) -> bool:
+        """Have a bundle of this process hold a block; False if nobody else holds it any more."""
+        return bool(holding.enclose(self.base, self.me, bundle, index, serial))
 
-    def collect(self, index: int) -> bool:
-        """Take back a lent block of this process that nobody holds any more."""
-        return bool(records.collect(self.base, self.me, index))
+    def consign(self, index: int, channel: int) -> None:
+        """Have a channel hold a block that this process holds; 0 ends that."""
+        holding.consign(self.base, self.me, index, channel)
+
+    def claim(self, index: int, serial: int, channel: int) -> bool:
+        """Hold a block instead of a channel; False if the channel does not hold it."""
+        return bool(holding.claim(self.base, self.me, index, serial, channel))
+
+    def unpack(self, bundle: int) -> None:
+        """Let go of what a bundle holds that only this process holds."""
+        holding.unpack(self.base, self.me, bundle, self.fd)
+
+    def drop(self, index: int) -> tuple[int, int] | None:
+        """Stop being a holder; offset and size of the block if it is this process's own again."""
+        offset, nbytes = holding.drop(self.base, self.me, index, self.fd)
+        return (offset, nbytes) if offset >= 0 else None
+
+    def collect(self) -> tuple[int, int] | None:
+        """Take back a block of this process that others were the last to hold, if there is one.
+
+        Returns
+        -------
+        offset, nbytes : int
+        """
+        offset, nbytes = holding.collect(self.base, self.me)
+        return (offset, nbytes) if offset >= 0 else None
 
     def sweep(self) -> int:
         """Clear up after members that ended; return how many there were."""
-        return int(records.sweep(self.base, self.me, self.fd))
+        return int(disposal.sweep(self.base, self.me, self.fd))
 
     def pid_of(self, number: int) -> int | None:
         """Process number of a member; None if it is gone."""
@@ -248,6 +272,7 @@ class Family:
             entry[:KILLED] = 0
             entry[PID] = os.getpid()
             entry[HEIR_OF] = parent
+            entry[RETURNS] = 0
             entry[MARK] = _live_by(entry.ctypes.data)
             entry[NUMBER] = number
             self._words[layout.MEMBERS_USED] = max(self._words[layout.MEMBERS_USED], index + 1)

@@ -23,11 +23,13 @@ __all__ = [
     "MEMBERS_AT",
     "MEMBERS_USED",
     "NEXT_SERIAL",
+    "ORPHANS",
     "RANGES_AT",
     "RANGES_MAX",
     "RANGES_USED",
     "RANGE_WORDS",
     "RECORDS_AT",
+    "RECORDS_FREE",
     "RECORDS_MAX",
     "RECORDS_READY",
     "RECORDS_USED",
@@ -40,6 +42,8 @@ MEMBERS_USED = 1  # no entry from this index on was ever used; likewise below
 RANGES_USED = 2
 RECORDS_USED = 3
 RECORDS_READY = 4  # so many records have pages
+RECORDS_FREE = 5  # first of the records that were used before and are free: index + 1
+ORPHANS = 6  # 1: a channel or the like has gone, and what it held has not been looked at
 
 GUARD_AT = 1024
 
@@ -55,6 +59,6 @@ RANGE_WORDS = 4
 
 RECORDS_AT = 512 << 10
 RECORDS_MAX = 65_536
-RECORD_WORDS = 32
+RECORD_WORDS = 64
 
-DATA_AT = 32 << 20
+DATA_AT = 64 << 20

@@ -19,14 +19,17 @@ from multiprocessing import context, reduction
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import BlockGoneError
-from engine.memory import arena as arena_module
-from engine.memory.arena import Lease, lease_over
+from engine.memory.addresses import note_lease
+from engine.memory.arena import arena_of, owner_of
 from engine.memory.family import Family, home_family, join_family
+from engine.memory.leases import Lease, lease_over
+from engine.memory.records import BLOCK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Self
 
-__all__ = ["Handle", "borrow", "handle_of", "travelling", "within_family"]
+__all__ = ["Handle", "borrow", "handle_of", "receive", "travelling", "within_family"]
 
 Handle = tuple[int, int, int, int]
 """Record, serial, offset, size in bytes."""
@@ -48,23 +51,21 @@ class _Ledger:
         self._leases: weakref.WeakValueDictionary[int, Lease] = weakref.WeakValueDictionary()
         self._dead: deque[int] = deque()
 
-    def lend(self, lease: Lease, home: arena_module.Arena) -> int:
-        """Make a record for a leased block, at first need."""
+    def lend(self, lease: Lease, kind: int) -> None:
+        """Make a record for a leased block of this process, at first need."""
         with self._lock:
             if lease.record < 0:
-                record = self._family.lend(lease.offset, lease.nbytes)
+                record = self._family.lend(lease.offset, lease.nbytes, kind)
                 self._uses[record] = 1
                 self._serials[record] = lease.serial = self._family.serial_of(record)
                 self._leases[record] = lease
                 lease.record = record
-                home.note_lent(lease)
                 lease._give_back = partial(self._note_death, record)  # noqa: SLF001 - a friend
         self._bury()
-        return lease.record
 
     def borrow(self, handle: Handle) -> Lease:
         """Hold a block that another member has lent."""
-        record, serial, offset, nbytes = handle
+        record, serial, _, nbytes = handle
         with self._lock:
             found = self._leases.get(record)
             if found is not None and self._serials[record] != serial:
@@ -76,14 +77,32 @@ class _Ledger:
                 if not self._family.hold(record, serial):
                     self._uses[record] -= 1
                     raise BlockGoneError(nbytes=nbytes)
-                found = lease_over(
-                    self._family.base, offset, nbytes, partial(self._note_death, record)
-                )
-                found.record = record
-                self._serials[record] = found.serial = serial
-                self._leases[record] = found
+                found = self._lease(handle)
         self._bury()
         return found
+
+    def receive(self, take: Callable[[], Handle | None]) -> Lease | None:
+        """Have `take` make this process a holder of some block, and lease that."""
+        with self._lock:
+            handle = take()
+            if handle is None:
+                return None
+            found = self._leases.get(handle[0])
+            if found is None:
+                self._uses[handle[0]] += 1
+                found = self._lease(handle)
+        self._bury()
+        return found
+
+    def _lease(self, handle: Handle) -> Lease:
+        """Make the lease of a block that this process holds, with the lock."""
+        record, serial, offset, nbytes = handle
+        lease = lease_over(self._family.base, offset, nbytes, partial(self._note_death, record))
+        lease.record = record
+        self._serials[record] = lease.serial = serial
+        self._leases[record] = lease
+        note_lease(lease)
+        return lease
 
     def holds_some(self) -> bool:
         """Tell whether a child would inherit anything."""
@@ -116,8 +135,9 @@ class _Ledger:
                 self._uses[record] -= 1
                 if self._uses[record] == 0:
                     del self._uses[record], self._serials[record]
-                    if self._family.drop(record):
-                        arena_module.arena().take_back(record)
+                    block = self._family.drop(record)
+                    if block is not None:
+                        arena_of(self._family).take_back(block)
             except IndexError:
                 pass
             finally:
@@ -137,11 +157,30 @@ def _ledger(family: Family) -> _Ledger:
         return found
 
 
-def handle_of(lease: Lease) -> Handle:
-    """Name a block of this process, or one that it borrowed, to other members."""
+def handle_of(lease: Lease, kind: int = BLOCK) -> Handle:
+    """Name a block of this process, or one that it borrowed, to other members.
+
+    Parameters
+    ----------
+    lease : Lease
+    kind : int
+        What others are to take the block for, if it has not been named before; see
+        `engine.memory.records`.
+
+    Raises
+    ------
+    ValueError
+        The block is another process's, and was not lent when this one was forked from it.
+    """
     if lease.record < 0:
-        home = arena_module.arena()
-        _ledger(home.family).lend(lease, home)
+        home = owner_of(lease)
+        if home is None:
+            message = (
+                "this memory belongs to the process that this one was forked from, and "
+                "may be used by it for something else at any time; send a copy"
+            )
+            raise ValueError(message)
+        _ledger(home.family).lend(lease, kind)
     return lease.record, lease.serial, lease.offset, lease.nbytes
 
 
@@ -156,20 +195,45 @@ def borrow(family: Family, handle: Handle) -> Lease:
     return _ledger(family).borrow(handle)
 
 
+def receive(family: Family, take: Callable[[], Handle | None]) -> Lease | None:
+    """Lease the block that `take` makes this process a holder of.
+
+    `take` is called while nothing is dropped in this process; it returns the block's
+    handle, or None if there was none to take.
+    """
+    return _ledger(family).receive(take)
+
+
 class within_family:  # noqa: N801 - used like a function
-    """While this is entered, what is pickled on this thread goes to other members.
+    """While this is entered, what this thread pickles and unpickles stays in a family.
 
     Pickles then name the segment by nothing; otherwise they carry its descriptor, and
     whoever unpickles them joins the family.
+
+    Parameters
+    ----------
+    family : Family, optional
+        Default: the one in whose segment this process allocates.
+
+    Attributes
+    ----------
+    leases : list of Lease
+        Of the blocks that were named.  Somebody has to hold them until all is unpickled.
     """
 
-    def __enter__(self) -> None:
+    def __init__(self, family: Family | None = None) -> None:
+        self.family = family or home_family()
+        self.leases: list[Lease] = []
+
+    def __enter__(self) -> Self:
         """Begin."""
-        _within.depth = getattr(_within, "depth", 0) + 1
+        self._outer = getattr(_within, "entered", None)
+        _within.entered = self
+        return self
 
     def __exit__(self, *_: object) -> None:
         """End."""
-        _within.depth -= 1
+        _within.entered = self._outer
 
 
 def travelling(family: Family, lease: Lease) -> tuple[Callable[..., Any], tuple[Any, ...]]:
@@ -180,11 +244,13 @@ def travelling(family: Family, lease: Lease) -> tuple[Callable[..., Any], tuple[
     the block is kept as long as its home lives.
     """
     handle = handle_of(lease)
-    if getattr(_within, "depth", 0):
-        return _borrow_at_home, handle
+    inside = getattr(_within, "entered", None)
+    if inside is not None and inside.family is family:
+        inside.leases.append(lease)
+        return _borrow_within, handle
     popen = context.get_spawning_popen()
     if popen is None:
-        family.keep(lease.record)
+        family.keep(lease.record, lease.serial)
         return _borrow_and_join, (reduction.DupFd(family.fd), family.nbytes, *handle)
     sent = _sent.get(popen)
     if sent is None:
@@ -198,8 +264,9 @@ def travelling(family: Family, lease: Lease) -> tuple[Callable[..., Any], tuple[
 _sent: weakref.WeakKeyDictionary[Any, tuple[Any, list[Lease]]] = weakref.WeakKeyDictionary()
 
 
-def _borrow_at_home(*handle: int) -> tuple[Family, Lease]:
-    family = home_family()
+def _borrow_within(*handle: int) -> tuple[Family, Lease]:
+    inside = getattr(_within, "entered", None)
+    family = home_family() if inside is None else inside.family
     return family, borrow(family, handle)  # type: ignore[arg-type]
 
 

@@ -29,7 +29,7 @@ from engine.words.members import WORD
 
 __all__ = ["BASE", "END", "enlist", "station_of", "strike_off"]
 
-# Words of a station.  Those before are the concern of `engine.sync.shared_words`.
+# Words of a station.  The others are the concern of `engine.sync.shared_words`.
 BASE = 2  # address of the segment
 END = 3  # and of the first byte behind it
 

@@ -187,13 +187,15 @@ class Collector:
     def _join_arrow(self) -> Any:
         import pyarrow as pa
 
+        from engine.memory.arrow import buffer_over
+
         if self._arrays or len({kind for kind, _, _ in self._streams.values()}) > 1:
             message = "some chunks returned tables, others arrays; they must all return the same"
             raise TypeError(message)
         tables = []
         for chunk in range(self._count):
             _, lease, nbytes = self._streams[chunk]
-            buffer = pa.foreign_buffer(lease.address, nbytes, base=lease)
+            buffer = buffer_over(lease, nbytes)
             tables.append(pa.ipc.open_stream(buffer).read_all())
         try:
             table = pa.concat_tables(tables)

@@ -58,8 +58,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from engine.memory.arena import Lease
     from engine.memory.family import Family
+    from engine.memory.leases import Lease
 
 __all__ = [
     "ACQUIRED",

@@ -20,8 +20,8 @@ from engine.memory.lending import handle_of, travelling
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from engine.memory.arena import Lease
     from engine.memory.family import Family
+    from engine.memory.leases import Lease
 
 __all__ = ["Block", "RawArray", "RawValue", "arrive", "copy", "parts_of"]
 

@@ -20,21 +20,22 @@ from engine.atomics import load
 from engine.memory import arena as arena_module
 from engine.memory.arrays import address_of
 from engine.memory.lending import handle_of, travelling
+from engine.memory.records import BLOCK
 from engine.words.members import WORD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engine.memory.arena import Lease
     from engine.memory.family import Family
+    from engine.memory.leases import Lease
 
-__all__ = ["SharedWords", "base_of", "direct", "me_of", "members_of", "words_of"]
+__all__ = ["SharedWords", "base_of", "direct", "fd_of", "me_of", "members_of", "words_of"]
 
 # Words of a key.
 _WORDS_AT, _STATION_AT = 0, 1
 
 # Words of a station.
-_ME, _MEMBERS, _BASE = 0, 1, 2
+_ME, _MEMBERS, _BASE, _FD = 0, 1, 2, 4
 
 
 @njit(cache=True)
@@ -61,6 +62,12 @@ def base_of(key):
     return load(load(key + WORD * _STATION_AT) + WORD * _BASE)
 
 
+@njit(cache=True)
+def fd_of(key):
+    """Descriptor of the family's segment."""
+    return load(load(key + WORD * _STATION_AT) + WORD * _FD)
+
+
 def direct(function: Any) -> Any:
     """Give the entry of a function compiled for one signature.
 
@@ -83,13 +90,14 @@ class SharedWords:
     __slots__ = ("__weakref__", "_family", "_key", "_key_words", "_lease")
 
     _WORD_COUNT: ClassVar[int]
+    _KIND: ClassVar[int] = BLOCK
     _numba_type_: ClassVar[Any]  # where numba looks for the type of an argument
 
     def __init__(self) -> None:
         arena = arena_module.arena()
         lease: Any = arena.lease(WORD * self._WORD_COUNT)
         ctypes.memset(lease.address, 0, WORD * self._WORD_COUNT)
-        handle_of(lease)
+        handle_of(lease, self._KIND)
         self._bind(arena.family, lease)
 
     def _bind(self, family: Family, lease: Lease) -> None:

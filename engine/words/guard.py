@@ -57,16 +57,21 @@ def enter(base, guard, members, me):
         Of the segment, the guard and the table of members.
     me : int
         Number of the calling member.
+
+    Returns
+    -------
+    bool
+        Whether somebody died inside.
     """
     spins = 0
     while True:
         inside = compare_exchange(guard, 0, me)
         if inside == 0:
-            return
+            return False
         if is_dead(members, inside):
             if compare_exchange(guard, inside, me) == inside:
                 _carry_out(base, guard)
-                return
+                return True
         elif spins < _SPINS:
             spins += 1
             pause()

@@ -1,0 +1,283 @@
+"""Holding: how members take part of the segment, lend blocks of it, and hold and drop them."""
+
+# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
+
+from __future__ import annotations
+
+from numba import njit
+
+from engine.atomics import load, store
+from engine.memory.disposal import dispose, let_go_of_contents, release_orphans
+from engine.memory.layout import (
+    GUARD_AT,
+    ORPHANS,
+    RECORDS_FREE,
+    RECORDS_READY,
+    RECORDS_USED,
+)
+from engine.memory.ranges import cut_range, free_range
+from engine.memory.records import (
+    BUNDLES,
+    BYTES,
+    HOLDERS,
+    HOLDERS_MAX,
+    HOME,
+    IN_CHANNEL,
+    KEPT,
+    KIND,
+    LIVE,
+    NEXT,
+    PLACE,
+    SERIAL,
+    STATE,
+    enter_tables,
+    free_record,
+    is_held,
+    leave_tables,
+    manifest_of,
+    record_at,
+    returns_of,
+    room_for_holder,
+)
+from engine.words.guard import commit, note
+from engine.words.members import WORD
+
+__all__ = [
+    "collect",
+    "drop",
+    "enclose",
+    "hold",
+    "keep",
+    "lend",
+    "serial_of",
+    "take",
+    "unpack",
+    "yield_range",
+]
+
+
+@njit(cache=True)
+def take(base, me, nbytes):
+    """Take a range for a member; return its offset, or -1."""
+    enter_tables(base, me)
+    offset = cut_range(base, me, nbytes)
+    leave_tables(base)
+    return offset
+
+
+@njit(cache=True)
+def yield_range(base, me, offset, nbytes):
+    """Give up a range whose pages are with the system already."""
+    enter_tables(base, me)
+    done = free_range(base, me, offset, nbytes)
+    leave_tables(base)
+    return done
+
+
+@njit(cache=True)
+def lend(base, me, offset, nbytes, kind):
+    """Make a record for a block of the calling member, which is its first holder.
+
+    Returns
+    -------
+    int
+        The record's index; -1 if all that have pages are in use.
+    """
+    enter_tables(base, me)
+    guard = base + GUARD_AT
+    index = load(base + WORD * RECORDS_FREE) - 1
+    fresh = index < 0
+    if fresh:
+        index = load(base + WORD * RECORDS_USED)
+        if index >= load(base + WORD * RECORDS_READY):
+            leave_tables(base)
+            return -1
+    record = record_at(base, index)
+    # Nobody looks at a record that is not in use, so only its state is written last.
+    store(record + WORD * PLACE, offset)
+    store(record + WORD * BYTES, nbytes)
+    store(record + WORD * HOME, me)
+    store(record + WORD * KEPT, 0)
+    store(record + WORD * SERIAL, load(record + WORD * SERIAL) + 1)
+    store(record + WORD * KIND, kind)
+    store(record + WORD * BUNDLES, 0)
+    store(record + WORD * IN_CHANNEL, 0)
+    store(record + WORD * HOLDERS, me)
+    for at in range(1, HOLDERS_MAX):
+        store(record + WORD * (HOLDERS + at), 0)
+    note(base, guard, 0, record + WORD * STATE, LIVE)
+    if fresh:
+        note(base, guard, 1, base + WORD * RECORDS_USED, index + 1)
+    else:
+        note(base, guard, 1, base + WORD * RECORDS_FREE, load(record + WORD * NEXT))
+    commit(base, guard, 2)
+    leave_tables(base)
+    return index
+
+
+@njit(cache=True)
+def serial_of(base, index):
+    """How many blocks have had a record so far."""
+    return load(record_at(base, index) + WORD * SERIAL)
+
+
+@njit(cache=True)
+def _is_live(record, serial):
+    return load(record + WORD * STATE) == LIVE and load(record + WORD * SERIAL) == serial
+
+
+@njit(cache=True)
+def hold(base, me, index, serial):
+    """Add a member to a record's holders; does nothing if it is one.
+
+    Returns
+    -------
+    int
+        1, or 0 if nobody holds the block any more, -1 if there are too many holders.
+    """
+    enter_tables(base, me)
+    record = record_at(base, index)
+    answer = 0
+    if _is_live(record, serial):
+        room = room_for_holder(base, record, me)
+        answer = -1
+        if room >= 0:
+            store(record + WORD * (HOLDERS + room), me)
+            answer = 1
+    leave_tables(base)
+    return answer
+
+
+@njit(cache=True)
+def keep(base, me, index, serial):
+    """Keep a block for as long as its home lives, whoever holds it; False if it is gone."""
+    enter_tables(base, me)
+    record = record_at(base, index)
+    live = _is_live(record, serial)
+    if live:
+        store(record + WORD * KEPT, 1)
+    leave_tables(base)
+    return live
+
+
+@njit(cache=True)
+def enclose(base, me, bundle, index, serial):
+    """Have a bundle of the caller's hold a block, and enter it in the manifest.
+
+    Returns
+    -------
+    bool
+        False if nobody holds the block any more.
+    """
+    enter_tables(base, me)
+    guard = base + GUARD_AT
+    record = record_at(base, index)
+    live = _is_live(record, serial)
+    if live:
+        manifest = manifest_of(base, record_at(base, bundle))
+        count = load(manifest)
+        # Entries that the count does not cover are nobody's yet.
+        store(manifest + WORD * (2 * count + 1), index)
+        store(manifest + WORD * (2 * count + 2), serial)
+        note(base, guard, 0, record + WORD * BUNDLES, load(record + WORD * BUNDLES) + 1)
+        note(base, guard, 1, manifest, count + 1)
+        commit(base, guard, 2)
+    leave_tables(base)
+    return live
+
+
+@njit(cache=True)
+def consign(base, me, index, channel):
+    """Have a channel hold a block that the caller holds; 0 ends that."""
+    enter_tables(base, me)
+    store(record_at(base, index) + WORD * IN_CHANNEL, channel)
+    leave_tables(base)
+
+
+@njit(cache=True)
+def claim(base, me, index, serial, channel):
+    """Become a holder of a block that a channel holds, and have it hold it no more.
+
+    Returns
+    -------
+    bool
+        False if the channel does not hold it.
+    """
+    enter_tables(base, me)
+    guard = base + GUARD_AT
+    record = record_at(base, index)
+    mine = _is_live(record, serial) and load(record + WORD * IN_CHANNEL) == channel
+    if mine:
+        # Nobody else has ever held it but who consigned it, so there is room.
+        holder = record + WORD * (HOLDERS + room_for_holder(base, record, me))
+        note(base, guard, 0, holder, me)
+        note(base, guard, 1, record + WORD * IN_CHANNEL, 0)
+        commit(base, guard, 2)
+    leave_tables(base)
+    return mine
+
+
+@njit(cache=True)
+def unpack(base, me, bundle, fd):
+    """Let go of all that a bundle holds which only the caller holds, before it is dropped."""
+    enter_tables(base, me)
+    let_go_of_contents(base, record_at(base, bundle), fd)
+    if load(base + WORD * ORPHANS) != 0:
+        release_orphans(base, fd)
+    leave_tables(base)
+
+
+@njit(cache=True)
+def drop(base, me, index, fd):
+    """Take a member off a record's holders; give the block back if it was the last.
+
+    Returns
+    -------
+    offset, nbytes : int
+        Of the block if it is the caller's own again, to be used for something else; or -1.
+    """
+    enter_tables(base, me)
+    record = record_at(base, index)
+    place = load(record + WORD * PLACE)
+    nbytes = load(record + WORD * BYTES)
+    mine = False
+    if load(record + WORD * STATE) == LIVE:
+        for at in range(HOLDERS_MAX):
+            if load(record + WORD * (HOLDERS + at)) == me:
+                store(record + WORD * (HOLDERS + at), 0)
+        if not is_held(base, record):
+            mine = dispose(base, me, index, fd)
+    if load(base + WORD * ORPHANS) != 0:
+        release_orphans(base, fd)
+    leave_tables(base)
+    return (place, nbytes) if mine else (-1, 0)
+
+
+@njit(cache=True)
+def collect(base, me):
+    """Take back one block of the calling member's that others were the last to hold.
+
+    Returns
+    -------
+    offset, nbytes : int
+        Of the block; -1 if there is none.
+    """
+    returns = returns_of(base, me)
+    if load(returns) == 0:
+        return -1, 0
+    enter_tables(base, me)
+    guard = base + GUARD_AT
+    index = load(returns) - 1
+    place = -1
+    nbytes = 0
+    if index >= 0:
+        record = record_at(base, index)
+        place = load(record + WORD * PLACE)
+        nbytes = load(record + WORD * BYTES)
+        # Off the list first: who dies in between is this process itself, whose returned
+        # records a sweep frees wherever they stand.
+        note(base, guard, 0, returns, load(record + WORD * NEXT))
+        commit(base, guard, 1)
+        free_record(base, index)
+    leave_tables(base)
+    return place, nbytes

@@ -1,0 +1,86 @@
+"""Leases: the right to use a block of shared memory, for as long as any view of it lives."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Lease", "lease_over", "lease_type"]
+
+
+class Lease:
+    """The right to use one block until this object dies; a buffer over its bytes.
+
+    Every array over the block holds the lease, through ``ndarray.base`` or as the
+    owner of an Arrow buffer, so the block goes back when its last view dies, in
+    whatever order views die.
+
+    Attributes
+    ----------
+    offset, nbytes, address : int
+        Where the block is in the segment, how large, and where in this process.
+
+    Notes
+    -----
+    The class of each size is a ctypes array as well: that is the quickest way from
+    an address to an array that keeps an object alive (0.5 us; the array interface
+    takes 1.5 us), and every result array goes it.
+
+    Concurrency: may die on any thread at any moment, also inside the arena's own
+    lock when the garbage collector runs there.  It therefore only appends to a
+    deque, which is atomic; the next `lease` takes the block from there, or has the
+    arena collect it.
+    """
+
+    # A weakref.finalize would say the same in eight times the time (2 us).
+
+    # All that `__del__` needs belongs to the class: ctypes calls no `__init__`, an
+    # interrupt may come as soon as there is an object, and at the end of the interpreter
+    # modules are emptied before the last arrays die.
+    nbytes: int
+    record = -1  # of a block that is lent, and which of the record's lives; see
+    serial = 0  # `engine.memory.lending`
+    _base: int
+    _give_back: Callable[[tuple[int, int]], None]
+    _addressof: Callable[[Any], int] = ctypes.addressof
+
+    @property
+    def address(self) -> int:
+        """Where the block is in this process."""
+        return self._addressof(self)
+
+    @property
+    def offset(self) -> int:
+        """Where the block is in the segment."""
+        return self._addressof(self) - self._base
+
+    def __del__(self) -> None:
+        """Give the block back."""
+        self._give_back((self._addressof(self) - self._base, self.nbytes))
+
+
+def lease_type(nbytes: int, base: int, give_back: Callable[[tuple[int, int]], None]) -> type[Any]:
+    """Make the class of the leases of one size, in the segment at `base`."""
+    members = {"nbytes": nbytes, "_base": base, "_give_back": staticmethod(give_back)}
+    return type("Lease", (Lease, ctypes.c_char * nbytes), members)
+
+
+@functools.cache
+def _borrowed_type(nbytes: int, base: int) -> type[Any]:
+    return lease_type(nbytes, base, lambda _: None)
+
+
+def lease_over(
+    base: int, offset: int, nbytes: int, give_back: Callable[[tuple[int, int]], None]
+) -> Lease:
+    """Make the lease of a block of another process.
+
+    `give_back` is called with offset and size when it dies.
+    """
+    lease: Lease = _borrowed_type(nbytes, base).from_address(base + offset)
+    lease._give_back = give_back  # noqa: SLF001 - ctypes calls no __init__
+    return lease

@@ -1,0 +1,56 @@
+"""Bells: waiting for a change of words that somebody else makes.
+
+A bell is three words, and goes with any condition on other words:
+
+    while not condition:                change the words
+        seen = listen(bell)             ring(bell, 1)
+        if condition: break
+        park(bell, seen, ...)
+
+No wake-up is lost.  `listen` counts the call and then reads the bell; the waiter looks at
+the condition once more after that.  Who changes the words does so before it reads
+the number of calls.  In the one order that all these operations have (they are
+sequentially consistent), either the waiter's look comes after the change and
+it does not park, or the call comes before the ringer's look at the calls: then the
+ringer adds one to the bell, and the waiter, which parks only while the bell has
+the value that it read before, is woken or does not fall asleep.
+
+A ring costs a system call only if somebody called since the last ring that found
+nobody asleep.  So waiters that were killed cost one such call, and are forgotten.
+"""
+
+# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
+
+from __future__ import annotations
+
+from numba import njit
+
+from engine.atomics import fetch_add, load, store, wake
+from engine.words.members import WORD
+
+__all__ = ["BELL_WORDS", "listen", "ring"]
+
+# Words: how often it rang, on which waiters park; how many calls there were; how many of
+# these were there when a ring found nobody asleep.
+_RANG, _CALLS, _ANSWERED = 0, 1, 2
+BELL_WORDS = 3
+
+
+@njit(cache=True)
+def listen(bell):
+    """Announce a waiter; return what it is to park on the bell with."""
+    fetch_add(bell + WORD * _CALLS, 1)
+    return load(bell + WORD * _RANG)
+
+
+@njit(cache=True)
+def ring(bell, count):
+    """Wake at most `count` of those who wait."""
+    calls = load(bell + WORD * _CALLS)
+    if calls == load(bell + WORD * _ANSWERED):
+        return
+    fetch_add(bell + WORD * _RANG, 1)
+    if wake(bell + WORD * _RANG, count) == 0:
+        # Whoever called so far is awake or will find that the bell has rung.  Should a later
+        # ring have stored more already, the price is one more system call.
+        store(bell + WORD * _ANSWERED, calls)
