@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from engine.algorithms.map_chunks import parallel_map_chunks
     from engine.channel.pipes import Pipe
     from engine.channel.queues import JoinableQueue, Queue, SimpleQueue
-    from engine.contexts import Process, get_context
+    from engine.contexts import Manager, Process, get_context
     from engine.errors import (
         BarrierBrokenError,
         BlockGoneError,
@@ -68,6 +68,7 @@ _FOUND_IN = {
     "JoinableQueue": "engine.channel.queues",
     "KernelTypeError": "engine.errors",
     "Lock": "engine.sync.lock",
+    "Manager": "engine.contexts",
     "OwnerDiedError": "engine.errors",
     "Pipe": "engine.channel.pipes",
     "Pool": "engine.pool.pool",
@@ -140,6 +141,7 @@ __all__ = [
     "JoinableQueue",
     "KernelTypeError",
     "Lock",
+    "Manager",
     "OwnerDiedError",
     "Pipe",
     "Pool",

@@ -12,7 +12,7 @@ import multiprocessing
 from multiprocessing import context
 from typing import Any
 
-__all__ = ["Process", "get_context"]
+__all__ = ["Manager", "Process", "get_context"]
 
 
 class _KeepsArguments:
@@ -100,6 +100,14 @@ class _OurObjects:
     SimpleQueue = _Late("engine.channel.queues")
     Value = _Late("engine.sync.value")
 
+    def Manager(self) -> Any:  # noqa: N802 - multiprocessing's name
+        """See `engine.Manager`."""
+        from engine.managers import SyncManager
+
+        manager = SyncManager(ctx=self)
+        manager.start()
+        return manager
+
 
 class _ForkContext(_OurObjects, context.ForkContext):  # type: ignore[misc]
     Process = _ForkProcess  # type: ignore[assignment]
@@ -135,3 +143,16 @@ def get_context(method: str | None = None) -> Any:
         message = f"method must be one of {', '.join(map(repr, _contexts))}, not {method!r}"
         raise ValueError(message)
     return _contexts[method]()
+
+
+def Manager() -> Any:  # noqa: N802 - multiprocessing's name
+    """Start a manager: a process that keeps objects for others.
+
+    Returns
+    -------
+    engine.managers.SyncManager
+        A context manager.  Besides what `multiprocessing.Manager` makes, it has
+        ``ndarray(shape, dtype)`` and ``table(table)``, which give proxies of data in shared
+        memory.  Its locks and queues are the engine's own.
+    """
+    return get_context().Manager()

@@ -224,8 +224,10 @@ def unpack(message: memoryview | bytes | Lease, family: Family) -> Any:
     return value
 
 
-def unpack_bytes(message: Lease, family: Family) -> bytes:
+def unpack_bytes(message: memoryview | Lease, family: Family) -> bytes:
     """Bytes of a message: those that were packed, or a pickle that carries all that it needs."""
+    if isinstance(message, memoryview):
+        return bytes(message)
     handles, buffers, data, _ = _parts(message)
     if handles or buffers:
         return pickle.dumps(unpack(message, family), 5)

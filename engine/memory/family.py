@@ -34,7 +34,7 @@ from engine.words.members import (
     is_dead,
 )
 
-__all__ = ["Family", "home_family", "home_is_open", "join_family", "offer_home"]
+__all__ = ["Family", "find_family", "home_family", "home_is_open", "join_family", "offer_home"]
 
 # Records get their pages so many at a time.
 _RECORDS_STEP = 256
@@ -333,6 +333,11 @@ def home_is_open() -> bool:
 def offer_home(fd: int, nbytes: int) -> None:
     """Name the segment to join when this process first needs one."""
     _offered.append((fd, nbytes))
+
+
+def find_family(identity: tuple[int, int]) -> Family | None:
+    """Give the family of the segment with an identity, if this process is a member."""
+    return _families.get(identity)
 
 
 def join_family(fd: int, nbytes: int) -> Family:

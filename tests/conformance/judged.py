@@ -59,6 +59,9 @@ def _install(ours):
     tests.PRELOAD.append(__name__)
     tests.install_tests_in_module_dict(globals(), START_METHOD)
     if ORIGIN != names.STANDARD:
+        # Named by its module and not by the package.
+        managers = importlib.import_module(f"{ORIGIN}.managers")
+        globals()["TestSyncManagerTypes"].manager_class = managers.SyncManager
         for check in names.PRIVATE_CHECKS:
             owner, method = check.split(".")
             setattr(globals()[owner], method, lambda *_: None)

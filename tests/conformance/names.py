@@ -16,6 +16,7 @@ TAKEN = (
     "Event",
     "JoinableQueue",
     "Lock",
+    "Manager",
     "Pipe",
     "Process",
     "Queue",
@@ -94,6 +95,7 @@ PRIVATE = {
     "WithProcessesTestQueue.test_queue_feeder_on_queue_feeder_error": (
         "derives from multiprocessing.queues.Queue, and so judges that class whatever is taken"
     ),
+    "WithManagerTestEvent.test_repr": "expects the representation of the standard library's proxy",
     "WithProcessesTestSharedCTypes.test_copy": (
         "judges multiprocessing.sharedctypes.copy, a function that the package does not export"
     ),

@@ -1,0 +1,96 @@
+"""Post: who holds what a bundle carries while its handle goes through a pipe of the system.
+
+The post is a channel (`engine.memory.records`), and lives as long as any process has an end of
+what it is the post of.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+from engine.channel.messages import INLINE_BYTES_MAX, pack, unpack
+from engine.errors import BlockGoneError
+from engine.memory.lending import borrow, handle_of, receive
+from engine.memory.records import CHANNEL, channel_number
+from engine.sync.shared_words import SharedWords
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from engine.memory.family import Family
+    from engine.memory.leases import Lease
+    from engine.memory.lending import Handle
+
+__all__ = ["LETTER_BYTES_MAX", "Post"]
+
+# The first byte of what is written: a message follows, or the handle of a bundle.
+_MESSAGE, _BUNDLE = b"\0", b"\1"
+
+_HANDLE = struct.Struct("<4q")
+LETTER_BYTES_MAX = 1 + max(INLINE_BYTES_MAX, _HANDLE.size)
+
+
+class Post(SharedWords):
+    """Turns objects into letters, a few bytes each, and letters into objects."""
+
+    __slots__ = ()
+
+    _WORD_COUNT = 1
+    _KIND = CHANNEL
+
+    @classmethod
+    def borrowed(cls, family: Family, handle: Handle) -> Post:
+        """Give the post that another member has named."""
+        self = cls.__new__(cls)
+        self._bind(family, borrow(family, handle))
+        return self
+
+    @property
+    def family(self) -> Family:
+        """Whose segment the bundles are in."""
+        return self._family
+
+    @property
+    def handle(self) -> Handle:
+        """Name of the post, for other members."""
+        return handle_of(self._lease)
+
+    @property
+    def _number(self) -> int:
+        return channel_number(self._lease.record, self._lease.serial)
+
+    def send(self, value: Any, write: Callable[[bytes], Any]) -> None:
+        """Write an object as a letter."""
+        self.send_message(pack(value, self._family), write)
+
+    def send_message(self, message: bytes | Lease, write: Callable[[bytes], Any]) -> None:
+        """Write a message as a letter."""
+        if isinstance(message, bytes):
+            write(_MESSAGE + message)
+            return
+        self._family.consign(message.record, self._number)
+        try:
+            write(_BUNDLE + _HANDLE.pack(*handle_of(message)))
+        except BaseException:
+            self._family.consign(message.record, 0)
+            raise
+
+    def open(self, letter: bytes) -> Any:
+        """Make the object of a letter."""
+        return unpack(self.message_in(letter), self._family)
+
+    def message_in(self, letter: bytes) -> memoryview | Lease:
+        """Message in a letter; a bundle is this process's from here on."""
+        if letter[:1] == _MESSAGE:
+            return memoryview(letter)[1:]
+        handle: Handle = _HANDLE.unpack_from(letter, 1)
+
+        def take() -> Handle | None:
+            record, serial, _, _ = handle
+            return handle if self._family.claim(record, serial, self._number) else None
+
+        bundle = receive(self._family, take)
+        if bundle is None:
+            raise BlockGoneError(nbytes=handle[3])
+        return bundle
