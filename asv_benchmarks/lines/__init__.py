@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from asv_benchmarks.lines.calls import line_call, line_chunks
+from asv_benchmarks.lines.channel import line_handoff, line_small
 from asv_benchmarks.lines.compute import line_black_scholes, line_mandelbrot
 from asv_benchmarks.lines.fresh import line_first_result
 from asv_benchmarks.lines.memory import line_memory
@@ -29,5 +30,7 @@ LINES: dict[str, Callable[..., list[Row]]] = {
     "memory": line_memory,
     "barrier": line_barrier,
     "lock": line_lock,
+    "handoff": line_handoff,
+    "small": line_small,
 }
 """What measures each line, by its name; with ``quick=True`` in a second, for a try."""

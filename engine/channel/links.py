@@ -50,7 +50,7 @@ class Link:
 
     def recv(self) -> Any:
         """Receive an object; waits for one."""
-        return self._meet().open(self._end.recv_bytes())
+        return self._meet().receive(self._end.recv_bytes)
 
     def _meet(self) -> Post:
         """Agree on a post, the first time."""

@@ -21,6 +21,8 @@ from __future__ import annotations
 
 import io
 import pickle
+import struct
+from array import array
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,6 +55,9 @@ _ALIGNMENT_BYTES = 64
 # Of which nothing can refer to memory.
 _PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None)})
 
+_Four = tuple[int, int, int, int]
+_COUNT, _SIZES, _ROW = struct.Struct("=q"), struct.Struct("=3q"), struct.Struct("=4q")
+
 # Instead of the number of a block: the bundle itself.
 _SELF = -1
 
@@ -73,7 +78,7 @@ class _Cargo:
         self._family = family
         self._numbers: dict[int, int] = {}
         self.blocks: list[Lease] = []
-        self.buffers: list[tuple[int, int, int, int]] = []
+        self.buffers: list[_Four] = []
         self.private: list[tuple[int, np.ndarray[Any, Any]]] = []
 
     def number_of(self, lease: Lease) -> int:
@@ -167,35 +172,36 @@ def _bundle(data: memoryview, cargo: _Cargo, family: Family) -> Lease:
         cargo.buffers[number] = (_SELF, at, *cargo.buffers[number][2:])
         end = at + private.size
     lease = arena_of(family).lease(end)
-    block: Any = lease
-    # From here on it is a bundle, which begins with how many blocks it carries.
-    table = np.ndarray(words, np.int64, block)
-    table[0] = 0
-    handle_of(lease, BUNDLE)
     handles = [handle_of(one) for one in cargo.blocks]
+    table = array("q", bytes(WORD * head))
+    table.extend((count, len(cargo.buffers), data.nbytes))
+    for row in (*handles, *cargo.buffers):
+        table.extend(row)
+    block: Any = lease
+    whole = memoryview(block).cast("B")
+    first = WORD * words
+    # It carries nothing yet, and says so, before others may take it for a bundle.
+    whole[:first] = memoryview(table).cast("B")
+    handle_of(lease, BUNDLE)
     for record, serial, _, _ in handles:
         family.enclose(lease.record, record, serial)
-    table[head : head + 3] = count, len(cargo.buffers), data.nbytes
-    rows = table[head + 3 :].reshape(-1, 4)
-    if handles:
-        rows[:count] = handles
-    if cargo.buffers:
-        rows[count:] = cargo.buffers
-    memoryview(block).cast("B")[WORD * words : WORD * words + data.nbytes] = data
+    whole[first : first + data.nbytes] = data
     for number, private in cargo.private:
         _copy(lease, cargo.buffers[number][1], private)
     return lease
 
 
-def _parts(lease: Any) -> tuple[list[list[int]], list[list[int]], memoryview, memoryview]:
+def _parts(lease: Any) -> tuple[list[_Four], list[_Four], memoryview, memoryview]:
     """Handles, buffers and pickle of a bundle, and all its bytes."""
-    count = int(np.ndarray(1, np.int64, lease)[0])
-    head = 1 + 2 * count
-    _, buffers, nbytes = np.ndarray(3, np.int64, lease, WORD * head).tolist()
-    first = WORD * (head + 3)
-    rows = np.ndarray((count + buffers, 4), np.int64, lease, first).tolist()
     whole = memoryview(lease).cast("B")
-    first += 4 * WORD * (count + buffers)
+    (count,) = _COUNT.unpack_from(whole)
+    first = WORD * (1 + 2 * count)
+    _, buffers, nbytes = _SIZES.unpack_from(whole, first)
+    first += _SIZES.size
+    rows = []
+    for _ in range(count + buffers):
+        rows.append(_ROW.unpack_from(whole, first))
+        first += _ROW.size
     return rows[:count], rows[count:], whole[first : first + nbytes], whole
 
 
@@ -207,7 +213,7 @@ def unpack(message: memoryview | bytes | Lease, family: Family) -> Any:
     if isinstance(message, bytes | memoryview):
         return pickle.loads(message)  # noqa: S301 - as `multiprocessing`
     handles, buffers, data, whole = _parts(message)
-    leases: list[Any] = [borrow(family, (*handle,)) for handle in handles]  # type: ignore[arg-type]
+    leases: list[Any] = [borrow(family, handle) for handle in handles]
     views = [memoryview(one).cast("B") for one in leases]
     views.append(whole)
     outside = []

@@ -68,7 +68,7 @@ class Connection(connection.Connection):
         """
         self._check_closed()
         self._check_readable()
-        return self._post.open(self._read_letter())
+        return self._post.receive(self._read)
 
     def _send_message(self, message: bytes | Lease) -> None:
         try:
@@ -77,8 +77,13 @@ class Connection(connection.Connection):
             # The other end was closed with messages unread.
             raise BrokenPipeError(error.errno, error.strerror) from error
 
-    def _read_letter(self) -> bytes:
-        letter = os.read(self._handle, LETTER_BYTES_MAX)
+    def _read(self) -> bytes:
+        try:
+            letter = os.read(self._handle, LETTER_BYTES_MAX)
+        except ConnectionResetError:
+            # The other end was closed with messages unread, which the system says once, and
+            # before it gives those that were sent by the other end.
+            letter = os.read(self._handle, LETTER_BYTES_MAX)
         if not letter:
             raise EOFError
         return letter
@@ -88,7 +93,7 @@ class Connection(connection.Connection):
         self._send_message(bytes(buf) if small else pack_bytes(buf, self._post.family))
 
     def _recv_bytes(self, maxsize: int | None = None) -> io.BytesIO | None:
-        data = unpack_bytes(self._post.message_in(self._read_letter()), self._post.family)
+        data = unpack_bytes(self._post.receive_message(self._read), self._post.family)
         if maxsize is not None and len(data) > maxsize:
             return None
         file = io.BytesIO()

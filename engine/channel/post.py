@@ -10,7 +10,6 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from engine.channel.messages import INLINE_BYTES_MAX, pack, unpack
-from engine.errors import BlockGoneError
 from engine.memory.lending import borrow, handle_of, receive
 from engine.memory.records import CHANNEL, channel_number
 from engine.sync.shared_words import SharedWords
@@ -73,24 +72,30 @@ class Post(SharedWords):
         try:
             write(_BUNDLE + _HANDLE.pack(*handle_of(message)))
         except BaseException:
+            # An interrupt may come when all is written; who reads it finds it withdrawn.
             self._family.consign(message.record, 0)
             raise
 
-    def open(self, letter: bytes) -> Any:
-        """Make the object of a letter."""
-        return unpack(self.message_in(letter), self._family)
+    def receive(self, read: Callable[[], bytes]) -> Any:
+        """Read letters until one has an object, and make that."""
+        return unpack(self.receive_message(read), self._family)
 
-    def message_in(self, letter: bytes) -> memoryview | Lease:
-        """Message in a letter; a bundle is this process's from here on."""
-        if letter[:1] == _MESSAGE:
-            return memoryview(letter)[1:]
+    def receive_message(self, read: Callable[[], bytes]) -> memoryview | Lease:
+        """Read letters until one has a message; a bundle is this process's from here on."""
+        while True:
+            letter = read()
+            if letter[:1] == _MESSAGE:
+                return memoryview(letter)[1:]
+            bundle = self._claim(letter)
+            if bundle is not None:
+                return bundle
+
+    def _claim(self, letter: bytes) -> Lease | None:
+        """Hold the bundle whose handle a letter has; None if its sender withdrew it."""
         handle: Handle = _HANDLE.unpack_from(letter, 1)
 
         def take() -> Handle | None:
             record, serial, _, _ = handle
             return handle if self._family.claim(record, serial, self._number) else None
 
-        bundle = receive(self._family, take)
-        if bundle is None:
-            raise BlockGoneError(nbytes=handle[3])
-        return bundle
+        return receive(self._family, take)

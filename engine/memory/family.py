@@ -148,28 +148,28 @@ class Family:
         """Bytes of the largest range that nobody has."""
         return int(ranges.largest_free(self.base))
 
-    def lend(self, offset: int, nbytes: int, kind: int = records.BLOCK) -> int:
-        """Make a record for a block of this process; return its index."""
-        with self._lock:
-            while True:
-                index = holding.lend(self.base, self.me, offset, nbytes, kind)
-                if index >= 0:
-                    return int(index)
-                if self.sweep():
-                    continue
-                ready = int(self._words[layout.RECORDS_READY])
-                if ready == layout.RECORDS_MAX:
-                    message = f"more than {ready} blocks are shared by processes"
-                    raise MemoryError(message)
-                at = layout.RECORDS_AT + ready * _RECORD_BYTES
-                system.grow_segment(self.fd, at, _RECORDS_STEP * _RECORD_BYTES)
-                # Should another process do the same, the pages are taken twice, which
-                # is as good as once, and the word may for a while say too little.
-                self._words[layout.RECORDS_READY] = ready + _RECORDS_STEP
+    def lend(self, offset: int, nbytes: int, kind: int = records.BLOCK) -> tuple[int, int]:
+        """Make a record for a block of this process; return its index and serial."""
+        while True:
+            index, serial = holding.lend(self.base, self.me, offset, nbytes, kind)
+            if index >= 0:
+                return index, serial
+            with self._lock:
+                self._add_records()
 
-    def serial_of(self, index: int) -> int:
-        """Tell the lives of a record apart."""
-        return int(holding.serial_of(self.base, index))
+    def _add_records(self) -> None:
+        """Have more records to lend by, of the dead or on new pages."""
+        if self.sweep():
+            return
+        ready = int(self._words[layout.RECORDS_READY])
+        if ready == layout.RECORDS_MAX:
+            message = f"more than {ready} blocks are shared by processes"
+            raise MemoryError(message)
+        at = layout.RECORDS_AT + ready * _RECORD_BYTES
+        system.grow_segment(self.fd, at, _RECORDS_STEP * _RECORD_BYTES)
+        # Should another process do the same, the pages are taken twice, which
+        # is as good as once, and the word may for a while say too little.
+        self._words[layout.RECORDS_READY] = ready + _RECORDS_STEP
 
     def hold(self, index: int, serial: int) -> bool:
         """Become a holder of a lent block; False if nobody holds it any more."""

@@ -49,7 +49,6 @@ __all__ = [
     "hold",
     "keep",
     "lend",
-    "serial_of",
     "take",
     "unpack",
     "yield_range",
@@ -80,8 +79,8 @@ def lend(base, me, offset, nbytes, kind):
 
     Returns
     -------
-    int
-        The record's index; -1 if all that have pages are in use.
+    index, serial : int
+        Of the record; -1 if all that have pages are in use.
     """
     enter_tables(base, me)
     guard = base + GUARD_AT
@@ -91,14 +90,15 @@ def lend(base, me, offset, nbytes, kind):
         index = load(base + WORD * RECORDS_USED)
         if index >= load(base + WORD * RECORDS_READY):
             leave_tables(base)
-            return -1
+            return -1, 0
     record = record_at(base, index)
+    serial = load(record + WORD * SERIAL) + 1
     # Nobody looks at a record that is not in use, so only its state is written last.
     store(record + WORD * PLACE, offset)
     store(record + WORD * BYTES, nbytes)
     store(record + WORD * HOME, me)
     store(record + WORD * KEPT, 0)
-    store(record + WORD * SERIAL, load(record + WORD * SERIAL) + 1)
+    store(record + WORD * SERIAL, serial)
     store(record + WORD * KIND, kind)
     store(record + WORD * BUNDLES, 0)
     store(record + WORD * IN_CHANNEL, 0)
@@ -112,13 +112,7 @@ def lend(base, me, offset, nbytes, kind):
         note(base, guard, 1, base + WORD * RECORDS_FREE, load(record + WORD * NEXT))
     commit(base, guard, 2)
     leave_tables(base)
-    return index
-
-
-@njit(cache=True)
-def serial_of(base, index):
-    """How many blocks have had a record so far."""
-    return load(record_at(base, index) + WORD * SERIAL)
+    return index, serial
 
 
 @njit(cache=True)

@@ -74,13 +74,7 @@ def _borrowed_type(nbytes: int, base: int) -> type[Any]:
     return lease_type(nbytes, base, lambda _: None)
 
 
-def lease_over(
-    base: int, offset: int, nbytes: int, give_back: Callable[[tuple[int, int]], None]
-) -> Lease:
-    """Make the lease of a block of another process.
-
-    `give_back` is called with offset and size when it dies.
-    """
+def lease_over(base: int, offset: int, nbytes: int) -> Lease:
+    """Make the lease of a block of another process; who wants to know of its death says so."""
     lease: Lease = _borrowed_type(nbytes, base).from_address(base + offset)
-    lease._give_back = give_back  # noqa: SLF001 - ctypes calls no __init__
     return lease

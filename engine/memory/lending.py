@@ -13,7 +13,7 @@ import select
 import sys
 import threading
 import weakref
-from collections import Counter, deque
+from collections import deque
 from functools import partial
 from multiprocessing import context, reduction
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,30 @@ Handle = tuple[int, int, int, int]
 """Record, serial, offset, size in bytes."""
 
 
+class _Hold:
+    """A record among whose holders this process is.
+
+    Attributes
+    ----------
+    serial : int
+    uses : int
+        Leases of it that have not died, or whose death was not seen to yet.
+    lease : callable
+        Gives the last of them, or None if it has died.
+    """
+
+    __slots__ = ("lease", "serial", "uses")
+
+    def __init__(self, serial: int) -> None:
+        self.serial = serial
+        self.uses = 0
+        self.lease: Callable[[], Lease | None] = _nothing
+
+
+def _nothing() -> None:
+    return None
+
+
 class _Ledger:
     """What this process holds of one family's lent blocks.
 
@@ -46,38 +70,30 @@ class _Ledger:
     def __init__(self, family: Family) -> None:
         self._family = family
         self._lock = threading.Lock()
-        self._uses: Counter[int] = Counter()
-        self._serials: dict[int, int] = {}
-        self._leases: weakref.WeakValueDictionary[int, Lease] = weakref.WeakValueDictionary()
+        self._holds: dict[int, _Hold] = {}
         self._dead: deque[int] = deque()
 
     def lend(self, lease: Lease, kind: int) -> None:
         """Make a record for a leased block of this process, at first need."""
         with self._lock:
             if lease.record < 0:
-                record = self._family.lend(lease.offset, lease.nbytes, kind)
-                self._uses[record] = 1
-                self._serials[record] = lease.serial = self._family.serial_of(record)
-                self._leases[record] = lease
-                lease.record = record
-                lease._give_back = partial(self._note_death, record)  # noqa: SLF001 - a friend
+                record, serial = self._family.lend(lease.offset, lease.nbytes, kind)
+                hold = self._holds[record] = _Hold(serial)
+                self._count(lease, record, hold)
         self._bury()
 
     def borrow(self, handle: Handle) -> Lease:
         """Hold a block that another member has lent."""
         record, serial, _, nbytes = handle
         with self._lock:
-            found = self._leases.get(record)
-            if found is not None and self._serials[record] != serial:
-                raise BlockGoneError(nbytes=nbytes)
-            if found is None:
-                # Counted before it is held, so that the death of an earlier lease, which
-                # may be noted at any moment, does not drop what is held here.
-                self._uses[record] += 1
+            hold = self._holds.get(record)
+            if hold is None:
                 if not self._family.hold(record, serial):
-                    self._uses[record] -= 1
                     raise BlockGoneError(nbytes=nbytes)
-                found = self._lease(handle)
+                hold = self._holds[record] = _Hold(serial)
+            elif hold.serial != serial:
+                raise BlockGoneError(nbytes=nbytes)
+            found = hold.lease() or self._lease(handle, hold)
         self._bury()
         return found
 
@@ -87,33 +103,37 @@ class _Ledger:
             handle = take()
             if handle is None:
                 return None
-            found = self._leases.get(handle[0])
-            if found is None:
-                self._uses[handle[0]] += 1
-                found = self._lease(handle)
+            hold = self._holds.get(handle[0])
+            if hold is None:
+                hold = self._holds[handle[0]] = _Hold(handle[1])
+            found = hold.lease() or self._lease(handle, hold)
         self._bury()
         return found
 
-    def _lease(self, handle: Handle) -> Lease:
-        """Make the lease of a block that this process holds, with the lock."""
-        record, serial, offset, nbytes = handle
-        lease = lease_over(self._family.base, offset, nbytes, partial(self._note_death, record))
-        lease.record = record
-        self._serials[record] = lease.serial = serial
-        self._leases[record] = lease
+    def _lease(self, handle: Handle, hold: _Hold) -> Lease:
+        """Make a lease of a block that this process holds, with the lock."""
+        record, _, offset, nbytes = handle
+        lease = lease_over(self._family.base, offset, nbytes)
+        self._count(lease, record, hold)
         note_lease(lease)
         return lease
 
+    def _count(self, lease: Lease, record: int, hold: _Hold) -> None:
+        hold.uses += 1
+        hold.lease = weakref.ref(lease)
+        lease.record = record
+        lease.serial = hold.serial
+        lease._give_back = partial(self._note_death, record)  # noqa: SLF001 - a friend
+
     def holds_some(self) -> bool:
         """Tell whether a child would inherit anything."""
-        return bool(self._uses)
+        return bool(self._holds)
 
     def hold_all(self) -> None:
         """Hold everything again, under the number of a forked child."""
         self._lock = threading.Lock()
-        for record, uses in self._uses.items():
-            if uses:
-                self._family.hold(record, self._serials[record])
+        for record, hold in self._holds.items():
+            self._family.hold(record, hold.serial)
 
     def _note_death(
         self,
@@ -132,9 +152,10 @@ class _Ledger:
         while self._dead and self._lock.acquire(blocking=False):
             try:
                 record = self._dead.popleft()
-                self._uses[record] -= 1
-                if self._uses[record] == 0:
-                    del self._uses[record], self._serials[record]
+                hold = self._holds[record]
+                hold.uses -= 1
+                if hold.uses == 0:
+                    del self._holds[record]
                     block = self._family.drop(record)
                     if block is not None:
                         arena_of(self._family).take_back(block)
