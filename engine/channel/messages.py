@@ -31,9 +31,9 @@ from engine.channel.reducers import REDUCERS
 from engine.memory.addresses import lease_at, lease_below
 from engine.memory.arena import arena_of, owner_of
 from engine.memory.arrays import address_of
+from engine.memory.bundles import drop_bundle, keep_bundle, make_bundle
 from engine.memory.ledger import count_copy
-from engine.memory.lending import borrow, handle_of, within_family
-from engine.memory.records import BUNDLE
+from engine.memory.lending import Handle, borrow, handle_of, within_family
 from engine.words.members import WORD
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class _Cargo:
             self.private.append((len(self.buffers), data))
         else:
             lease = arena_of(self._family).lease(view.nbytes)
-            _copy(lease, 0, data)
+            _copy(self._family, lease.offset, data)
             number = self.number_of(lease)
         self.buffers.append((number, place, view.nbytes, int(view.readonly)))
         return False
@@ -120,19 +120,19 @@ class _Cargo:
         return lease
 
 
-def _copy(lease: Any, offset: int, data: np.ndarray[Any, Any]) -> None:
-    """Copy bytes into a block; other threads run meanwhile."""
-    np.copyto(np.ndarray(data.size, np.uint8, lease, offset), data)
+def _copy(family: Family, offset: int, data: np.ndarray[Any, Any]) -> None:
+    """Copy bytes into the segment; other threads run meanwhile."""
+    np.copyto(np.frombuffer(family.view, np.uint8, data.size, offset), data)
     count_copy("message", data.size)
 
 
-def pack(value: Any, family: Family) -> bytes | Lease:
+def pack(value: Any, family: Family) -> bytes | Handle:
     """Turn an object into a message.
 
     Returns
     -------
-    bytes or Lease
-        The message, or its bundle, which this process holds and may name to others.
+    bytes or handle
+        The message, or its bundle, which has to be given to a channel or dropped.
 
     Raises
     ------
@@ -157,43 +157,41 @@ def pack(value: Any, family: Family) -> bytes | Lease:
     return file.getvalue()
 
 
-def pack_bytes(data: Any, family: Family) -> Lease:
+def pack_bytes(data: Any, family: Family) -> Handle:
     """Make a bundle of bytes that carries nothing."""
     return _bundle(memoryview(data), _Cargo(family), family)
 
 
-def _bundle(data: memoryview, cargo: _Cargo, family: Family) -> Lease:
-    count = len(cargo.blocks)
+def _bundle(data: memoryview, cargo: _Cargo, family: Family) -> Handle:
+    handles = [handle_of(one) for one in cargo.blocks]
+    count = len(handles)
     head = 1 + 2 * count
     words = head + 3 + 4 * count + 4 * len(cargo.buffers)
-    at = end = WORD * words + data.nbytes
+    end = WORD * words + data.nbytes
     for number, private in cargo.private:
         at = -(-end // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
         cargo.buffers[number] = (_SELF, at, *cargo.buffers[number][2:])
         end = at + private.size
-    lease = arena_of(family).lease(end)
-    handles = [handle_of(one) for one in cargo.blocks]
-    table = array("q", bytes(WORD * head))
-    table.extend((count, len(cargo.buffers), data.nbytes))
-    for row in (*handles, *cargo.buffers):
-        table.extend(row)
-    block: Any = lease
-    whole = memoryview(block).cast("B")
-    first = WORD * words
-    # It carries nothing yet, and says so, before others may take it for a bundle.
-    whole[:first] = memoryview(table).cast("B")
-    handle_of(lease, BUNDLE)
-    for record, serial, _, _ in handles:
-        family.enclose(lease.record, record, serial)
-    whole[first : first + data.nbytes] = data
-    for number, private in cargo.private:
-        _copy(lease, cargo.buffers[number][1], private)
-    return lease
+    bundle = record, _, offset, _ = make_bundle(family, end)
+    try:
+        for carried, serial, _, _ in handles:
+            family.enclose(record, carried, serial)
+        table = array("q", (count, len(cargo.buffers), data.nbytes))
+        for row in (*handles, *cargo.buffers):
+            table.extend(row)
+        first, last = offset + WORD * head, offset + WORD * words
+        family.view[first:last] = memoryview(table).cast("B")
+        family.view[last : last + data.nbytes] = data
+        for number, private in cargo.private:
+            _copy(family, offset + cargo.buffers[number][1], private)
+    except BaseException:
+        drop_bundle(family, bundle)
+        raise
+    return bundle
 
 
-def _parts(lease: Any) -> tuple[list[_Four], list[_Four], memoryview, memoryview]:
-    """Handles, buffers and pickle of a bundle, and all its bytes."""
-    whole = memoryview(lease).cast("B")
+def _parts(whole: memoryview) -> tuple[list[_Four], list[_Four], memoryview]:
+    """Handles, buffers and pickle of a bundle."""
     (count,) = _COUNT.unpack_from(whole)
     first = WORD * (1 + 2 * count)
     _, buffers, nbytes = _SIZES.unpack_from(whole, first)
@@ -202,39 +200,45 @@ def _parts(lease: Any) -> tuple[list[_Four], list[_Four], memoryview, memoryview
     for _ in range(count + buffers):
         rows.append(_ROW.unpack_from(whole, first))
         first += _ROW.size
-    return rows[:count], rows[count:], whole[first : first + nbytes], whole
+    return rows[:count], rows[count:], whole[first : first + nbytes]
 
 
-def unpack(message: memoryview | bytes | Lease, family: Family) -> Any:
-    """Make the object of a message.
+def unpack(message: memoryview | bytes | Handle, family: Family) -> Any:
+    """Make the object of a message; a bundle is dropped.
 
     Its arrays and tables are views of the blocks that the message carried, and hold them.
     """
     if isinstance(message, bytes | memoryview):
         return pickle.loads(message)  # noqa: S301 - as `multiprocessing`
-    handles, buffers, data, whole = _parts(message)
-    leases: list[Any] = [borrow(family, handle) for handle in handles]
-    views = [memoryview(one).cast("B") for one in leases]
-    views.append(whole)
-    outside = []
-    for number, offset, nbytes, readonly in buffers:
-        view = views[number][offset : offset + nbytes]
-        outside.append(view.toreadonly() if readonly else view)
-    if not handles:
-        return pickle.loads(data, buffers=outside)  # noqa: S301
-    with within_family(family):
-        value = pickle.loads(data, buffers=outside)  # noqa: S301
-    if any(number == _SELF for number, *_ in buffers):
-        # Who keeps a small array is not to keep all the blocks that came with it.
-        family.unpack(message.record)
-    return value
+    _, _, offset, nbytes = message
+    kept = False
+    try:
+        whole = family.view[offset : offset + nbytes]
+        handles, buffers, data = _parts(whole)
+        blocks: list[Any] = [borrow(family, handle) for handle in handles]
+        if any(number == _SELF for number, *_ in buffers):
+            blocks.append(keep_bundle(family, message))
+            kept = True
+        outside = []
+        for number, place, length, readonly in buffers:
+            view = memoryview(blocks[number]).cast("B")[place : place + length]
+            outside.append(view.toreadonly() if readonly else view)
+        with within_family(family):
+            return pickle.loads(data, buffers=outside)  # noqa: S301
+    finally:
+        if not kept:
+            drop_bundle(family, message)
 
 
-def unpack_bytes(message: memoryview | Lease, family: Family) -> bytes:
+def unpack_bytes(message: memoryview | Handle, family: Family) -> bytes:
     """Bytes of a message: those that were packed, or a pickle that carries all that it needs."""
     if isinstance(message, memoryview):
         return bytes(message)
-    handles, buffers, data, _ = _parts(message)
+    _, _, offset, nbytes = message
+    handles, buffers, data = _parts(family.view[offset : offset + nbytes])
     if handles or buffers:
         return pickle.dumps(unpack(message, family), 5)
-    return bytes(data)
+    try:
+        return bytes(data)
+    finally:
+        drop_bundle(family, message)

@@ -20,7 +20,7 @@ from engine.channel.post import LETTER_BYTES_MAX, Post
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engine.memory.leases import Lease
+    from engine.memory.lending import Handle
 
 __all__ = ["Connection", "Pipe"]
 
@@ -70,7 +70,7 @@ class Connection(connection.Connection):
         self._check_readable()
         return self._post.receive(self._read)
 
-    def _send_message(self, message: bytes | Lease) -> None:
+    def _send_message(self, message: bytes | Handle) -> None:
         try:
             self._post.send_message(message, functools.partial(os.write, self._handle))
         except ConnectionResetError as error:

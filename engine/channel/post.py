@@ -10,7 +10,8 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from engine.channel.messages import INLINE_BYTES_MAX, pack, unpack
-from engine.memory.lending import borrow, handle_of, receive
+from engine.memory.bundles import drop_bundle
+from engine.memory.lending import borrow, handle_of
 from engine.memory.records import CHANNEL, channel_number
 from engine.sync.shared_words import SharedWords
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from engine.memory.family import Family
-    from engine.memory.leases import Lease
     from engine.memory.lending import Handle
 
 __all__ = ["LETTER_BYTES_MAX", "Post"]
@@ -63,39 +63,33 @@ class Post(SharedWords):
         """Write an object as a letter."""
         self.send_message(pack(value, self._family), write)
 
-    def send_message(self, message: bytes | Lease, write: Callable[[bytes], Any]) -> None:
+    def send_message(self, message: bytes | Handle, write: Callable[[bytes], Any]) -> None:
         """Write a message as a letter."""
         if isinstance(message, bytes):
             write(_MESSAGE + message)
             return
-        self._family.consign(message.record, self._number)
+        record, serial, _, _ = message
+        self._family.consign(record, self._number)
         try:
-            write(_BUNDLE + _HANDLE.pack(*handle_of(message)))
+            write(_BUNDLE + _HANDLE.pack(*message))
         except BaseException:
-            # An interrupt may come when all is written; who reads it finds it withdrawn.
-            self._family.consign(message.record, 0)
+            # An interrupt may come when all is written; then either side finds the bundle gone.
+            if self._family.claim(record, serial, self._number):
+                drop_bundle(self._family, message)
             raise
 
     def receive(self, read: Callable[[], bytes]) -> Any:
         """Read letters until one has an object, and make that."""
         return unpack(self.receive_message(read), self._family)
 
-    def receive_message(self, read: Callable[[], bytes]) -> memoryview | Lease:
+    def receive_message(self, read: Callable[[], bytes]) -> memoryview | Handle:
         """Read letters until one has a message; a bundle is this process's from here on."""
         while True:
             letter = read()
             if letter[:1] == _MESSAGE:
                 return memoryview(letter)[1:]
-            bundle = self._claim(letter)
-            if bundle is not None:
+            bundle: Handle = _HANDLE.unpack_from(letter, 1)
+            record, serial, _, _ = bundle
+            if self._family.claim(record, serial, self._number):
                 return bundle
-
-    def _claim(self, letter: bytes) -> Lease | None:
-        """Hold the bundle whose handle a letter has; None if its sender withdrew it."""
-        handle: Handle = _HANDLE.unpack_from(letter, 1)
-
-        def take() -> Handle | None:
-            record, serial, _, _ = handle
-            return handle if self._family.claim(record, serial, self._number) else None
-
-        return receive(self._family, take)
+            # Its sender has withdrawn it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import struct
 from collections import deque
 from queue import Empty, Full
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,11 @@ from engine.channel import stream
 from engine.channel.messages import INLINE_BYTES_MAX, pack, unpack
 from engine.memory.arena import arena_of
 from engine.memory.arrays import address_of
-from engine.memory.lending import Handle, handle_of, receive
+from engine.memory.bundles import drop_bundle
+from engine.memory.lending import Handle, handle_of
 from engine.memory.records import CHANNEL, channel_number
 from engine.sync.shared_words import SharedWords, direct
 from engine.sync.waiting import FOREVER, limit_ns
-from engine.words.members import WORD
 
 if TYPE_CHECKING:
     from engine.memory.family import Family
@@ -28,12 +29,13 @@ __all__ = ["JoinableQueue", "Queue", "SimpleQueue"]
 _put_bytes = direct(stream.put_bytes)
 _put_parcel = direct(stream.put_parcel)
 _add_page = direct(stream.add_page)
-_take_bytes = direct(stream.take_bytes)
-_take_any = direct(stream.take_any)
+_take = direct(stream.take)
 _await_message = direct(stream.await_message)
 _await_room = direct(stream.await_room)
 _await_done = direct(stream.await_done)
 _finish_one = direct(stream.finish_one)
+
+_HANDLE = struct.Struct("=4q")
 
 # Where the bytes of a bytes object begin: behind its header, before the byte that ends them.
 _BYTES_AT = bytes.__basicsize__ - 1
@@ -45,13 +47,17 @@ if ctypes.string_at(id(b"numcrew") + _BYTES_AT, 7) != b"numcrew":
 class _Scratch:
     """Room for one message that was taken."""
 
-    __slots__ = ("address", "bytes", "view", "words")
+    __slots__ = ("address", "bytes", "view")
 
     def __init__(self) -> None:
         self.bytes = np.empty(INLINE_BYTES_MAX, np.uint8)
         self.address = address_of(self.bytes)
         self.view = memoryview(self.bytes)  # type: ignore[arg-type]
-        self.words = self.bytes[: 4 * WORD].view(np.int64)
+
+    def handle(self) -> Handle:
+        """Give the handle that was taken."""
+        record, serial, offset, nbytes = _HANDLE.unpack_from(self.view)
+        return record, serial, offset, nbytes
 
 
 # Those that nobody uses.  One for each thread would not do: a signal handler may take a
@@ -75,12 +81,21 @@ class _Stream(SharedWords):
     def _put(self, value: Any, limit: int) -> bool:
         """Put an object; False if there was no room for `limit` nanoseconds."""
         message = pack(value, self._family)
+        is_put = False
+        try:
+            is_put = self._put_message(message, limit)
+        finally:
+            if not is_put and not isinstance(message, bytes):
+                drop_bundle(self._family, message)
+        return is_put
+
+    def _put_message(self, message: bytes | Handle, limit: int) -> bool:
         key = self._key
         while True:
             if isinstance(message, bytes):
                 answer = _put_bytes(key, id(message) + _BYTES_AT, len(message))
             else:
-                answer = _put_parcel(key, *handle_of(message))
+                answer = _put_parcel(key, *message)
             if answer == stream.PUT:
                 return True
             if answer == stream.NO_PAGE:
@@ -109,30 +124,16 @@ class _Stream(SharedWords):
         """
         scratch = _idle.pop() if _idle else _Scratch()
         while True:
-            message: Any = None
-            size = _take_bytes(self._key, scratch.address)
-            if size == stream.PARCEL:
-                message, size = self._take_parcel(scratch)
-            if size >= 0:
-                message = scratch.view[:size].tobytes()
-            if message is not None:
-                _idle.append(scratch)
-                return unpack(message, self._family)
+            size = _take(self._key, scratch.address)
+            if size != stream.EMPTY:
+                break
             limit = _await_message(self._key, limit) if limit else 0
             if limit == 0:
                 _idle.append(scratch)
                 raise Empty
-
-    def _take_parcel(self, scratch: _Scratch) -> tuple[Lease | None, int]:
-        """Take a bundle, or if another process was quicker, what comes next."""
-        size = stream.EMPTY
-
-        def take() -> Handle | None:
-            nonlocal size
-            size = _take_any(self._key, scratch.address)
-            return tuple(scratch.words.tolist()) if size == stream.PARCEL else None
-
-        return receive(self._family, take), size
+        message: Any = scratch.view[:size].tobytes() if size >= 0 else scratch.handle()
+        _idle.append(scratch)
+        return unpack(message, self._family)
 
     def _bind(self, family: Family, lease: Lease) -> None:
         super()._bind(family, lease)

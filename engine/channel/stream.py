@@ -31,12 +31,12 @@ from engine.atomics import EVERYONE, load, monotonic_ns, pause, store
 from engine.memory.disposal import let_go
 from engine.memory.layout import GUARD_AT
 from engine.memory.records import (
-    HOLDERS,
     IN_CHANNEL,
     enter_tables,
     leave_tables,
+    note_claimed,
+    note_consigned,
     record_at,
-    room_for_holder,
 )
 from engine.sync.shared_words import base_of, fd_of, me_of, members_of, words_of
 from engine.sync.waiting import (
@@ -71,8 +71,7 @@ __all__ = [
     "finish_one",
     "put_bytes",
     "put_parcel",
-    "take_any",
-    "take_bytes",
+    "take",
 ]
 
 # Words, behind those of the guard.
@@ -182,7 +181,7 @@ def put_bytes(key, address, nbytes):
 
 @njit(types.int64(types.intp, types.int64, types.int64, types.int64, types.int64), cache=True)
 def put_parcel(key, record, serial, offset, nbytes):
-    """Put a bundle that the caller holds, and have the stream hold it; answers as `put_bytes`."""
+    """Put a bundle that the caller holds, which the stream holds then; answers as `put_bytes`."""
     base = base_of(key)
     stream = words_of(key)
     guard = base + GUARD_AT
@@ -198,9 +197,8 @@ def put_parcel(key, record, serial, offset, nbytes):
     store(at + 3 * WORD, offset)
     store(at + 4 * WORD, nbytes)
     enter_tables(base, me_of(key))
-    channel = load(stream + WORD * NUMBER)
-    note(base, guard, 0, record_at(base, record) + WORD * IN_CHANNEL, channel)
-    commit(base, guard, _note_put(base, guard, 1, stream, size))
+    count = note_consigned(base, 0, record, load(stream + WORD * NUMBER))
+    commit(base, guard, _note_put(base, guard, count, stream, size))
     leave_tables(base)
     leave(stream)
     ring(stream + WORD * MESSAGE_BELL, 1)
@@ -274,8 +272,13 @@ def _note_take(base, guard, at, stream, nbytes):
     return at + 3 if head == _FIRST else at + 2
 
 
-@njit(cache=True)
-def _take(key, into, parcels):
+@njit(types.int64(types.intp, types.intp), cache=True)
+def take(key, into):
+    """Take the first message; its size, `EMPTY` or `PARCEL`.
+
+    `into` is where its bytes go: as many as the largest message that was put.  Of a parcel it
+    is the bundle's handle, and the caller holds the bundle then.
+    """
     base = base_of(key)
     stream = words_of(key)
     if _count(stream) == 0:
@@ -291,41 +294,18 @@ def _take(key, into, parcels):
         _copy(into, at + WORD, nbytes)
         padded = (nbytes + WORD - 1) & -WORD
         commit(base, stream, _note_take(base, stream, 0, stream, padded))
-    elif not parcels:
-        leave(stream)
-        return PARCEL
     else:
         _copy(into, at + WORD, nbytes)
         guard = base + GUARD_AT
-        me = me_of(key)
-        record = record_at(base, load(at + WORD))
-        enter_tables(base, me)
-        # Nobody else has ever held a bundle but who put it, so there is room.
-        holder = record + WORD * (HOLDERS + room_for_holder(base, record, me))
-        note(base, guard, 0, holder, me)
-        note(base, guard, 1, record + WORD * IN_CHANNEL, 0)
-        commit(base, guard, _note_take(base, guard, 2, stream, nbytes))
+        enter_tables(base, me_of(key))
+        count = note_claimed(base, 0, load(at + WORD), me_of(key))
+        commit(base, guard, _note_take(base, guard, count, stream, nbytes))
         leave_tables(base)
         nbytes = PARCEL
     leave(stream)
     if load(stream + WORD * LIMIT) > 0:
         ring(stream + WORD * ROOM_BELL, 1)
     return nbytes
-
-
-@njit(types.int64(types.intp, types.intp), cache=True)
-def take_bytes(key, into):
-    """Take the first message, if it is no parcel; its size, `EMPTY` or `PARCEL`.
-
-    `into` is where its bytes go: as many as the largest message that was put.
-    """
-    return _take(key, into, False)
-
-
-@njit(types.int64(types.intp, types.intp), cache=True)
-def take_any(key, into):
-    """Take the first message; of a parcel, the handle goes to `into`, and the caller holds it."""
-    return _take(key, into, True)
 
 
 @njit(cache=True)

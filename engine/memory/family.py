@@ -56,8 +56,10 @@ class Family:
     Attributes
     ----------
     mapping : mmap
+    view : memoryview
+        The bytes of the segment.
     base : int
-        Address of the segment in this process.
+        Its address in this process.
     me : int
         This process's number in the family.
     station : int64 array
@@ -74,6 +76,7 @@ class Family:
         self.fd = fd
         self.nbytes = nbytes
         self.mapping = mapping or system.map_segment(fd, nbytes)
+        self.view = memoryview(self.mapping)
         self.base = system.mapping_address(self.mapping)
         self._words = np.frombuffer(self.mapping, np.int64, layout.DATA_AT // WORD)
         self.station = np.array(
@@ -187,11 +190,11 @@ class Family:
         return bool(holding.enclose(self.base, self.me, bundle, index, serial))
 
     def consign(self, index: int, channel: int) -> None:
-        """Have a channel hold a block that this process holds; 0 ends that."""
+        """Have a channel hold a bundle instead of this process."""
         holding.consign(self.base, self.me, index, channel)
 
     def claim(self, index: int, serial: int, channel: int) -> bool:
-        """Hold a block instead of a channel; False if the channel does not hold it."""
+        """Hold a bundle instead of a channel; False if the channel does not hold it."""
         return bool(holding.claim(self.base, self.me, index, serial, channel))
 
     def unpack(self, bundle: int) -> None:
@@ -239,6 +242,7 @@ class Family:
         system.unlock_life(entry.ctypes.data)
         entry[NUMBER] = 0
         del entry, self._words
+        self.view.release()
         ctypes.pythonapi.Py_DecRef(ctypes.py_object(self.mapping))
         self.mapping.close()
         os.close(self.fd)

@@ -35,6 +35,8 @@ from engine.memory.records import (
     is_held,
     leave_tables,
     manifest_of,
+    note_claimed,
+    note_consigned,
     record_at,
     returns_of,
     room_for_holder,
@@ -182,15 +184,15 @@ def enclose(base, me, bundle, index, serial):
 
 @njit(cache=True)
 def consign(base, me, index, channel):
-    """Have a channel hold a block that the caller holds; 0 ends that."""
+    """Have a channel hold a bundle that the caller alone holds, and the caller no more."""
     enter_tables(base, me)
-    store(record_at(base, index) + WORD * IN_CHANNEL, channel)
+    commit(base, base + GUARD_AT, note_consigned(base, 0, index, channel))
     leave_tables(base)
 
 
 @njit(cache=True)
 def claim(base, me, index, serial, channel):
-    """Become a holder of a block that a channel holds, and have it hold it no more.
+    """Hold a bundle that a channel holds, and have it hold it no more.
 
     Returns
     -------
@@ -198,15 +200,10 @@ def claim(base, me, index, serial, channel):
         False if the channel does not hold it.
     """
     enter_tables(base, me)
-    guard = base + GUARD_AT
     record = record_at(base, index)
     mine = _is_live(record, serial) and load(record + WORD * IN_CHANNEL) == channel
     if mine:
-        # Nobody else has ever held it but who consigned it, so there is room.
-        holder = record + WORD * (HOLDERS + room_for_holder(base, record, me))
-        note(base, guard, 0, holder, me)
-        note(base, guard, 1, record + WORD * IN_CHANNEL, 0)
-        commit(base, guard, 2)
+        commit(base, base + GUARD_AT, note_claimed(base, 0, index, me))
     leave_tables(base)
     return mine
 

@@ -58,9 +58,19 @@ class Lease:
         """Where the block is in the segment."""
         return self._addressof(self) - self._base
 
+    def disown(self) -> tuple[int, int]:
+        """Leave the block, its offset and size, to the caller; it does not go back any more."""
+        block = self.offset, self.nbytes
+        self._give_back = _leave_alone
+        return block
+
     def __del__(self) -> None:
         """Give the block back."""
         self._give_back((self._addressof(self) - self._base, self.nbytes))
+
+
+def _leave_alone(_: tuple[int, int]) -> None:
+    """Do nothing when a lease dies."""
 
 
 def lease_type(nbytes: int, base: int, give_back: Callable[[tuple[int, int]], None]) -> type[Any]:
@@ -71,7 +81,7 @@ def lease_type(nbytes: int, base: int, give_back: Callable[[tuple[int, int]], No
 
 @functools.cache
 def _borrowed_type(nbytes: int, base: int) -> type[Any]:
-    return lease_type(nbytes, base, lambda _: None)
+    return lease_type(nbytes, base, _leave_alone)
 
 
 def lease_over(base: int, offset: int, nbytes: int) -> Lease:

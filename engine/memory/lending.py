@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
-__all__ = ["Handle", "borrow", "handle_of", "receive", "travelling", "within_family"]
+__all__ = ["Handle", "adopt", "borrow", "handle_of", "travelling", "within_family"]
 
 Handle = tuple[int, int, int, int]
 """Record, serial, offset, size in bytes."""
@@ -97,16 +97,11 @@ class _Ledger:
         self._bury()
         return found
 
-    def receive(self, take: Callable[[], Handle | None]) -> Lease | None:
-        """Have `take` make this process a holder of some block, and lease that."""
+    def adopt(self, handle: Handle) -> Lease:
+        """Lease a block among whose holders this process is, which nothing here knows yet."""
         with self._lock:
-            handle = take()
-            if handle is None:
-                return None
-            hold = self._holds.get(handle[0])
-            if hold is None:
-                hold = self._holds[handle[0]] = _Hold(handle[1])
-            found = hold.lease() or self._lease(handle, hold)
+            hold = self._holds[handle[0]] = _Hold(handle[1])
+            found = self._lease(handle, hold)
         self._bury()
         return found
 
@@ -216,13 +211,9 @@ def borrow(family: Family, handle: Handle) -> Lease:
     return _ledger(family).borrow(handle)
 
 
-def receive(family: Family, take: Callable[[], Handle | None]) -> Lease | None:
-    """Lease the block that `take` makes this process a holder of.
-
-    `take` is called while nothing is dropped in this process; it returns the block's
-    handle, or None if there was none to take.
-    """
-    return _ledger(family).receive(take)
+def adopt(family: Family, handle: Handle) -> Lease:
+    """Lease a block of which this process was made a holder, by other ways than `borrow`."""
+    return _ledger(family).adopt(handle)
 
 
 class within_family:  # noqa: N801 - used like a function

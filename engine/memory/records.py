@@ -62,6 +62,8 @@ __all__ = [
     "is_held",
     "leave_tables",
     "manifest_of",
+    "note_claimed",
+    "note_consigned",
     "note_home",
     "record_at",
     "returns_of",
@@ -183,3 +185,27 @@ def note_home(base, index):
     note(base, guard, 1, record + WORD * NEXT, load(returns))
     note(base, guard, 2, returns, index + 1)
     commit(base, guard, 3)
+
+
+# A bundle is held by one member or one channel at a time, so the first place among the
+# holders is always the one.
+
+
+@njit(cache=True)
+def note_consigned(base, at, index, channel):
+    """Note down, as number `at` and `at` + 1, that a channel holds a bundle and its holder not."""
+    guard = base + GUARD_AT
+    record = record_at(base, index)
+    note(base, guard, at, record + WORD * IN_CHANNEL, channel)
+    note(base, guard, at + 1, record + WORD * HOLDERS, 0)
+    return at + 2
+
+
+@njit(cache=True)
+def note_claimed(base, at, index, me):
+    """Note down, as number `at` and `at` + 1, that a member holds a bundle and no channel does."""
+    guard = base + GUARD_AT
+    record = record_at(base, index)
+    note(base, guard, at, record + WORD * IN_CHANNEL, 0)
+    note(base, guard, at + 1, record + WORD * HOLDERS, me)
+    return at + 2
