@@ -62,7 +62,8 @@ if TYPE_CHECKING:
         wait_until,
     )
     from engine.sync.event import Event
-    from engine.sync.lock import Lock, RLock
+    from engine.sync.lock import Lock
+    from engine.sync.rlock import RLock
     from engine.sync.semaphore import BoundedSemaphore, Semaphore
     from engine.sync.value import Array, RawArray, RawValue, Value
     from engine.system import cpu_budget as cpu_count
@@ -92,7 +93,7 @@ _FOUND_IN = {
     "Process": "engine.contexts",
     "ProcessError": "multiprocessing",
     "Queue": "engine.channel.queues",
-    "RLock": "engine.sync.lock",
+    "RLock": "engine.sync.rlock",
     "RawArray": "engine.sync.value",
     "RawValue": "engine.sync.value",
     "Semaphore": "engine.sync.semaphore",

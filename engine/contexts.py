@@ -93,7 +93,7 @@ class _OurObjects:
     Lock = _Late("engine.sync.lock")
     Pipe = _Late("engine.channel.pipes")
     Queue = _Late("engine.channel.queues")
-    RLock = _Late("engine.sync.lock")
+    RLock = _Late("engine.sync.rlock")
     RawArray = _Late("engine.sync.value")
     RawValue = _Late("engine.sync.value")
     Semaphore = _Late("engine.sync.semaphore")

@@ -20,7 +20,8 @@ from engine.memory.arrays import zeros
 from engine.sync.barrier import Barrier
 from engine.sync.condition import Condition
 from engine.sync.event import Event
-from engine.sync.lock import Lock, RLock
+from engine.sync.lock import Lock
+from engine.sync.rlock import RLock
 from engine.sync.semaphore import BoundedSemaphore, Semaphore
 
 if TYPE_CHECKING:

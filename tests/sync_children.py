@@ -17,7 +17,8 @@ from leaks import eventually
 from engine.sync.barrier import Barrier
 from engine.sync.condition import Condition
 from engine.sync.event import Event
-from engine.sync.lock import Lock, RLock
+from engine.sync.lock import Lock
+from engine.sync.rlock import RLock
 from engine.sync.semaphore import BoundedSemaphore, Semaphore
 
 __all__ = [

@@ -24,7 +24,8 @@ from engine import BarrierBrokenError, OwnerDiedError
 from engine.sync.barrier import Barrier
 from engine.sync.condition import Condition
 from engine.sync.event import Event
-from engine.sync.lock import Lock, RLock
+from engine.sync.lock import Lock
+from engine.sync.rlock import RLock
 from engine.sync.semaphore import BoundedSemaphore, Semaphore
 
 # Where a pool of an earlier test has threads; the children here only touch shared memory.

@@ -14,7 +14,8 @@ from numba.core.errors import TypingError
 from scripts import run
 
 from engine.sync.event import Event
-from engine.sync.lock import Lock, RLock
+from engine.sync.lock import Lock
+from engine.sync.rlock import RLock
 from engine.sync.semaphore import Semaphore
 from engine.sync.value import Array, RawArray, RawValue, Value, copy, synchronized
 

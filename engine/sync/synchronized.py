@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from engine.sync.kinds import KINDS, Kind
-from engine.sync.lock import RLock
 from engine.sync.raw_values import arrive, parts_of
+from engine.sync.rlock import RLock
 from engine.sync.shared_words import SharedWords
 from engine.sync.value_types import ArrayType, ValueType
 
@@ -194,7 +194,7 @@ def synchronized(obj: Any, lock: Any = None) -> Any:
     obj : ctypes object
         Made by `RawValue`, `RawArray` or `copy`.
     lock : lock, optional
-        Default a new `engine.sync.lock.RLock`.
+        Default a new `engine.sync.rlock.RLock`.
 
     Returns
     -------

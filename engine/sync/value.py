@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from engine.sync.lock import RLock
 from engine.sync.raw_values import RawArray, RawValue, copy
+from engine.sync.rlock import RLock
 from engine.sync.synchronized import synchronized
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def Value(  # noqa: N802 - multiprocessing's name
     typecode_or_type, *args
         As for `RawValue`.
     lock : bool or lock
-        True: an `engine.sync.lock.RLock` of its own.  False: none; then the result is that
+        True: an `engine.sync.rlock.RLock` of its own.  False: none; then the result is that
         of `RawValue`.
 
     Returns

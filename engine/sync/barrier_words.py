@@ -1,0 +1,319 @@
+"""The words of a barrier, at which processes wait for each other.
+
+One word, `STATE`, says all that decides, so that every step is one compare-exchange:
+
+    bits 0-11    how many have arrived
+    bit 12       broken: everybody who waits or comes gets an error, until ``reset``
+    bits 16-47   the generation: how often the barrier has opened or was reset
+    bits 48-62   of the last 15 generations: which ended by ``reset``, the latest lowest
+
+The last one to arrive opens the barrier: it sets the count to 0 and the generation one
+higher.  The others wait for another generation, and find in the upper bits whether it
+began because the barrier opened or because it was reset, which breaks their wait.
+
+No wake-up is lost: before it parks, a waiter adds itself to `PARKED` and only then looks
+at the state once more; whoever opens changes the state and only then looks at `PARKED`.
+In the single order of these four operations one of the two sees the other.  A waiter
+that is killed leaves `PARKED` too high, which costs a system call a phase and nothing
+else.
+
+Who takes part is noted in `PARTY` before it arrives for the first time.  If one of
+these is killed, wherever, the barrier does not open again and is broken by the next
+who looks around, which each waiter does after a slice and the last one to arrive before
+it opens.  A process that ended in an
+orderly way may have been done with the barrier, and breaks nothing.
+"""
+
+# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
+
+from __future__ import annotations
+
+from numba import njit, types
+
+from engine.atomics import (
+    EVERYONE,
+    compare_exchange,
+    fetch_add,
+    load,
+    monotonic_ns,
+    pause,
+    wake,
+)
+from engine.errors import BarrierBrokenError
+from engine.sync.shared_words import me_of, members_of, words_of
+from engine.sync.waiting import (
+    check_signals,
+    deadline_after,
+    park_apart,
+    raise_ready,
+    signals_failed,
+    slice_ns,
+)
+from engine.words.members import WORD, is_dead, was_killed
+
+__all__ = [
+    "BARRIER_WORDS",
+    "BROKEN",
+    "BY_DEFAULT",
+    "COUNT",
+    "DEFAULT_LIMIT",
+    "GENERATION",
+    "GENERATION_AT",
+    "HAS_ACTION",
+    "PARTIES",
+    "PARTIES_MAX",
+    "SPIN_NS",
+    "STATE",
+    "abort_barrier",
+    "arrived_now",
+    "open_barrier",
+    "reset_barrier",
+    "wait_for_all",
+    "wait_in_kernel",
+]
+
+# Words.
+STATE = 0
+PARKED = 16  # how many are; in a cache line of its own, which spinning waiters do not touch
+PARTIES = 32
+SPIN_NS = 33
+HAS_ACTION = 34
+DEFAULT_LIMIT = 35
+PARTY_USED = 36  # no entry from here on was ever used
+PARTY = 48
+_PARTY_MAX = 64
+BARRIER_WORDS = PARTY + _PARTY_MAX
+
+COUNT = (1 << 12) - 1
+BROKEN = 1 << 12
+GENERATION_AT = 16
+GENERATION = (1 << 32) - 1
+_HISTORY_AT = 48
+_HISTORY = (1 << 15) - 1
+_HISTORY_LENGTH = 15
+
+PARTIES_MAX = COUNT
+
+_SPINS_PER_CLOCK = 64
+
+BY_DEFAULT = -2
+
+
+@njit(cache=True)
+def _next_generation(state, was_reset):
+    generation = (state >> GENERATION_AT) & GENERATION
+    history = ((state >> _HISTORY_AT) << 1 | was_reset) & _HISTORY
+    return history << _HISTORY_AT | ((generation + 1) & GENERATION) << GENERATION_AT
+
+
+@njit(cache=True)
+def _ended_by_reset(state, generation):
+    ago = ((state >> GENERATION_AT) - generation - 1) & GENERATION
+    # So far back nobody remembers; a generation that others have left behind had opened.
+    return ago < _HISTORY_LENGTH and (state >> (_HISTORY_AT + ago)) & 1 != 0
+
+
+@njit(cache=True)
+def _wake_all(barrier):
+    if load(barrier + WORD * PARKED) > 0:
+        wake(barrier, EVERYONE)
+
+
+@njit(cache=True)
+def _take_part(key):
+    """Note that this process uses the barrier, at its first wait."""
+    barrier = words_of(key)
+    members = members_of(key)
+    me = me_of(key)
+    used = load(barrier + WORD * PARTY_USED)
+    for at in range(used):
+        if load(barrier + WORD * (PARTY + at)) == me:
+            return
+    for at in range(_PARTY_MAX):
+        entry = barrier + WORD * (PARTY + at)
+        who = load(entry)
+        vacant = who == 0 or (is_dead(members, who) and not was_killed(members, who))
+        if vacant and compare_exchange(entry, who, me) == who:
+            while (
+                used <= at and compare_exchange(barrier + WORD * PARTY_USED, used, at + 1) != used
+            ):
+                used = load(barrier + WORD * PARTY_USED)
+            return
+
+
+@njit(cache=True)
+def _lost_one(key):
+    """Tell whether a process that took part was killed."""
+    barrier = words_of(key)
+    for at in range(load(barrier + WORD * PARTY_USED)):
+        who = load(barrier + WORD * (PARTY + at))
+        if who != 0 and was_killed(members_of(key), who):
+            return True
+    return False
+
+
+@njit(types.void(types.intp), cache=True)
+def abort_barrier(key):
+    """Break the barrier."""
+    barrier = words_of(key)
+    while True:
+        state = load(barrier)
+        if state & BROKEN or compare_exchange(barrier, state, state | BROKEN) == state:
+            _wake_all(barrier)
+            return
+
+
+@njit(types.void(types.intp), cache=True)
+def reset_barrier(key):
+    """Make the barrier as new; whoever waits gets an error."""
+    barrier = words_of(key)
+    party = barrier + WORD * PARTY
+    for at in range(_PARTY_MAX):
+        who = load(party + WORD * at)
+        if who != 0 and is_dead(members_of(key), who):
+            compare_exchange(party + WORD * at, who, 0)
+    while True:
+        state = load(barrier)
+        # Nobody waits: then nothing is taken from anybody.
+        idle = state & COUNT == 0
+        fresh = state & ~BROKEN if idle else _next_generation(state, 1)
+        if compare_exchange(barrier, state, fresh) == state:
+            _wake_all(barrier)
+            return
+
+
+@njit(types.boolean(types.intp), cache=True)
+def open_barrier(key):
+    """Let everybody go, when all have arrived; False if it broke meanwhile."""
+    barrier = words_of(key)
+    while True:
+        state = load(barrier)
+        if state & BROKEN:
+            return False
+        if compare_exchange(barrier, state, _next_generation(state, 0)) == state:
+            _wake_all(barrier)
+            return True
+
+
+@njit(cache=True)
+def _arrive(key, deadline):
+    """Arrive; the index of arrival, with the generation above it."""
+    barrier = words_of(key)
+    parties = load(barrier + WORD * PARTIES)
+    _take_part(key)
+    while True:
+        state = load(barrier)
+        if state & BROKEN:
+            raise BarrierBrokenError
+        count = state & COUNT
+        if count < parties:
+            # Without an action the last one opens the barrier in the same step.
+            last = count == parties - 1
+            if last and _lost_one(key):
+                abort_barrier(key)
+                continue
+            opens = last and load(barrier + WORD * HAS_ACTION) == 0
+            arrived = _next_generation(state, 0) if opens else state + 1
+            if compare_exchange(barrier, state, arrived) == state:
+                if opens:
+                    _wake_all(barrier)
+                return ((state >> GENERATION_AT) & GENERATION) << 12 | count
+        else:
+            # All are there, and the last of them still runs the action.
+            rest = slice_ns(deadline)
+            if rest == 0:
+                abort_barrier(key)
+                raise BarrierBrokenError
+            if _lost_one(key):
+                abort_barrier(key)
+            fetch_add(barrier + WORD * PARKED, 1)
+            if load(barrier) == state:
+                park_apart(barrier, state, rest)
+            fetch_add(barrier + WORD * PARKED, -1)
+            check_signals()
+
+
+@njit(cache=True)
+def _go_away(barrier, generation):
+    """Take an arrival back, if its generation has not ended."""
+    while True:
+        state = load(barrier)
+        if (state >> GENERATION_AT) & GENERATION != generation or state & COUNT == 0:
+            return
+        if compare_exchange(barrier, state, state - 1) == state:
+            return
+
+
+@njit(cache=True)
+def _has_ended(barrier, generation):
+    """Tell whether a generation is over; raises if it did not end by opening."""
+    state = load(barrier)
+    if (state >> GENERATION_AT) & GENERATION != generation:
+        if _ended_by_reset(state, generation):
+            raise BarrierBrokenError
+        return True
+    if state & BROKEN:
+        raise BarrierBrokenError
+    return False
+
+
+@njit(types.int64(types.intp, types.int64), nogil=True, cache=True)
+def wait_for_all(key, limit):
+    """Arrive and wait for the others.
+
+    Returns
+    -------
+    int
+        The index of arrival.  The last one to arrive returns at once if the barrier
+        has an action, and is the one to run it and then call `open_barrier`.
+
+    Raises
+    ------
+    BarrierBrokenError
+    """
+    barrier = words_of(key)
+    deadline = deadline_after(limit)
+    arrival = _arrive(key, deadline)
+    index, generation = arrival & COUNT, arrival >> 12
+    if index == load(barrier + WORD * PARTIES) - 1:
+        return index
+    spin_ns = load(barrier + WORD * SPIN_NS)
+    if spin_ns > 0:
+        until = monotonic_ns() + spin_ns
+        while True:
+            for _ in range(_SPINS_PER_CLOCK):
+                if _has_ended(barrier, generation):
+                    return index
+                pause()
+            if monotonic_ns() >= until:
+                break
+    while not _has_ended(barrier, generation):
+        rest = slice_ns(deadline)
+        if rest == 0 or _lost_one(key):
+            abort_barrier(key)
+            continue
+        state = load(barrier)
+        fetch_add(barrier + WORD * PARKED, 1)
+        if (state >> GENERATION_AT) & GENERATION == generation and load(barrier) == state:
+            park_apart(barrier, state, rest)
+        fetch_add(barrier + WORD * PARKED, -1)
+        if signals_failed():
+            _go_away(barrier, generation)
+            raise_ready()
+    return index
+
+
+@njit(nogil=True, cache=True)
+def wait_in_kernel(key, limit):
+    """Wait for the others, as `Barrier.wait` in compiled code."""
+    barrier = words_of(key)
+    if load(barrier + WORD * HAS_ACTION) != 0:
+        raise ValueError("a barrier with an action cannot be waited for in compiled code")
+    return wait_for_all(key, load(barrier + WORD * DEFAULT_LIMIT) if limit == BY_DEFAULT else limit)
+
+
+@njit(cache=True)
+def arrived_now(key):
+    """How many have arrived and wait."""
+    state = load(words_of(key))
+    return 0 if state & BROKEN else state & COUNT

@@ -1,0 +1,271 @@
+"""The places of a condition, at which processes wait until they are notified.
+
+Each waiter has a place in a table, two words: who waits there and whether it has been
+notified, and a ticket.  ``notify`` picks the lowest tickets, so that those who waited
+longest go first and nobody who comes later takes their turn; it passes over the dead.
+
+    0                       free
+    number << 2 | 1         that member waits here
+    number << 2 | 2         it has been notified
+
+A waiter gives up by changing its word back from 1 to 0; if the compare-exchange fails it
+has been notified in that moment.  Each sleeps on its own word, so that only those that
+are notified wake.  The table is changed with the lock held, but for giving up.
+
+No wake-up is lost: a waiter takes its place before it releases the lock, and ``notify``
+needs the lock; between taking the place and falling asleep the kernel compares the word
+once more.
+"""
+
+# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
+
+from __future__ import annotations
+
+from numba import njit, types
+
+from engine.atomics import compare_exchange, load, pause, store, wake
+from engine.sync.lock_word import DEPTH, THREAD, acquire_lock, release_lock
+from engine.sync.rlock import acquire_rlock, is_mine, release_rlock
+from engine.sync.shared_words import me_of, members_of, words_of
+from engine.sync.waiting import (
+    FOREVER,
+    SPINS,
+    deadline_after,
+    park_apart,
+    raise_ready,
+    signals_failed,
+    slice_ns,
+    thread_token,
+)
+from engine.words.members import WORD, is_dead
+
+__all__ = [
+    "CONDITION_WORDS",
+    "FOREIGN",
+    "KIND_AT",
+    "LOCK_AT",
+    "NOTIFIED",
+    "OF_LOCK",
+    "OF_RLOCK",
+    "PLACES",
+    "PLACES_MAX",
+    "PLACE_WORDS",
+    "WAITS",
+    "acquire_condition",
+    "acquire_fully",
+    "begin_wait",
+    "find_place",
+    "notify",
+    "notify_some",
+    "release_condition",
+    "release_fully",
+    "wait_at_place",
+    "wait_for_notice",
+]
+
+# Words of the key, beside those of every key: the lock's key, and what kind of lock it is.
+LOCK_AT, KIND_AT = 2, 3
+
+# Of locks that are not ours, which only Python code can acquire.
+OF_LOCK, OF_RLOCK, FOREIGN = 0, 1, 2
+
+# Words.
+TICKETS = 0
+NOTIFIED = 1  # how many were; for statistics
+PLACES = 8
+PLACES_MAX = 252
+PLACE_WORDS = 2
+CONDITION_WORDS = PLACES + PLACES_MAX * PLACE_WORDS
+
+WAITS, _GOES = 1, 2
+
+
+@njit(cache=True)
+def _lock_of(key):
+    return load(key + WORD * LOCK_AT)
+
+
+@njit(cache=True)
+def _is_rlock(key):
+    kind = load(key + WORD * KIND_AT)
+    if kind == FOREIGN:
+        raise TypeError("in compiled code the lock of a condition must be an engine.Lock or RLock")
+    return kind == OF_RLOCK
+
+
+@njit(cache=True)
+def _holds_lock(key):
+    """Tell whether the caller holds the lock: its thread, or with a Lock its process."""
+    lock = _lock_of(key)
+    if _is_rlock(key):
+        return is_mine(lock)
+    return load(words_of(lock)) >> 2 == me_of(lock)
+
+
+@njit(nogil=True, cache=True)
+def acquire_condition(key, limit):
+    """Acquire the lock of a condition."""
+    lock = _lock_of(key)
+    return acquire_rlock(lock, limit) if _is_rlock(key) else acquire_lock(lock, limit)
+
+
+@njit(cache=True)
+def release_condition(key):
+    """Release the lock of a condition."""
+    if _is_rlock(key):
+        release_rlock(_lock_of(key))
+    else:
+        release_lock(_lock_of(key))
+
+
+@njit(cache=True)
+def _take_place(key):
+    """Find a place, and wait there from now on; 0 if all are taken."""
+    condition = words_of(key)
+    for at in range(PLACES_MAX):
+        place = condition + WORD * (PLACES + PLACE_WORDS * at)
+        state = load(place)
+        if state == 0 or is_dead(members_of(key), state >> 2):
+            ticket = load(condition + WORD * TICKETS)
+            store(condition + WORD * TICKETS, ticket + 1)
+            store(place + WORD, ticket)
+            store(place, me_of(key) << 2 | WAITS)
+            return place
+    return 0
+
+
+@njit(cache=True)
+def _sleep(key, place, deadline):
+    """Wait at a place and leave it.
+
+    Returns
+    -------
+    int
+        1 if notified, 0 if the time is over, -1 if a signal handler raised: then the
+        exception stands ready.
+    """
+    # Not what stands there now: the notice may have come already.
+    waiting = me_of(key) << 2 | WAITS
+    answer = 1
+    while load(place) == waiting:
+        for _ in range(SPINS):
+            if load(place) != waiting:
+                break
+            pause()
+        rest = slice_ns(deadline)
+        if rest > 0:
+            park_apart(place, waiting, rest)
+            if load(place) != waiting or not signals_failed():
+                continue
+            answer = -1
+        else:
+            answer = 0
+        if compare_exchange(place, waiting, 0) == waiting:
+            # Given up; the place may be another's already.
+            return answer
+        # Notified in this moment, which counts, but for a handler's exception.
+        if answer == 0:
+            answer = 1
+        break
+    store(place, 0)
+    return answer
+
+
+@njit(types.int64(types.intp), cache=True)
+def release_fully(key):
+    """Release the lock, however often it was acquired; return how often."""
+    lock = _lock_of(key)
+    if not _is_rlock(key):
+        release_lock(lock)
+        return 1
+    depth = load(words_of(lock) + WORD * DEPTH)
+    store(words_of(lock) + WORD * DEPTH, 1)
+    release_rlock(lock)
+    return depth
+
+
+@njit(types.void(types.intp, types.int64), nogil=True, cache=True)
+def acquire_fully(key, depth):
+    """Acquire the lock as often as it was acquired before `release_fully`."""
+    acquire_condition(key, FOREVER)
+    if _is_rlock(key):
+        words = words_of(_lock_of(key))
+        store(words + WORD * DEPTH, depth)
+        store(words + WORD * THREAD, thread_token())
+
+
+@njit(types.intp(types.intp), cache=True)
+def find_place(key):
+    """Take a place to wait at; for Python code, which knows that it holds the lock."""
+    place = _take_place(key)
+    if place == 0:
+        raise RuntimeError("more processes wait for one condition than it has places for")
+    return place
+
+
+@njit(types.intp(types.intp), cache=True)
+def begin_wait(key):
+    """Take a place to wait at, if the caller holds the lock."""
+    if not _holds_lock(key):
+        raise AssertionError("must acquire() condition before using wait()")
+    return find_place(key)
+
+
+@njit(types.boolean(types.intp, types.intp, types.int64), nogil=True, cache=True)
+def wait_at_place(key, place, limit):
+    """Wait at a place that was taken; for Python code, which acquires the lock itself."""
+    answer = _sleep(key, place, deadline_after(limit))
+    if answer < 0:
+        raise_ready()
+    return answer > 0
+
+
+@njit(nogil=True, cache=True)
+def wait_for_notice(key, limit):
+    """Release the lock, wait until notified, and acquire the lock again.
+
+    What a signal handler raises ends the wait without the lock, because compiled code
+    does not release it on the way out.
+    """
+    place = begin_wait(key)
+    depth = release_fully(key)
+    answer = _sleep(key, place, deadline_after(limit))
+    if answer < 0:
+        raise_ready()
+    acquire_fully(key, depth)
+    return answer > 0
+
+
+@njit(types.void(types.intp, types.int64), cache=True)
+def notify_some(key, count):
+    """Let the `count` that have waited longest go on, whoever holds the lock."""
+    condition = words_of(key)
+    while count > 0:
+        first = 0
+        lowest = 0
+        for at in range(PLACES_MAX):
+            place = condition + WORD * (PLACES + PLACE_WORDS * at)
+            state = load(place)
+            if state & 3 != WAITS:
+                continue
+            if is_dead(members_of(key), state >> 2):
+                compare_exchange(place, state, 0)
+            elif first == 0 or load(place + WORD) < lowest:
+                first = place
+                lowest = load(place + WORD)
+        if first == 0:
+            return
+        state = load(first)
+        # Whoever gives up in this moment uses up no notice.
+        if state & 3 == WAITS and compare_exchange(first, state, state + 1) == state:
+            store(condition + WORD * NOTIFIED, load(condition + WORD * NOTIFIED) + 1)
+            wake(first, 1)
+            count -= 1
+
+
+@njit(types.void(types.intp, types.int64), cache=True)
+def notify(key, count):
+    """Let the `count` that have waited longest go on."""
+    if not _holds_lock(key):
+        raise AssertionError("lock is not owned")
+    notify_some(key, count)
