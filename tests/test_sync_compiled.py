@@ -29,6 +29,8 @@ from engine.sync.event import Event
 from engine.sync.lock import Lock
 from engine.sync.rlock import RLock
 from engine.sync.semaphore import BoundedSemaphore, Semaphore
+from engine.sync.semaphore_slots import PARKED
+from engine.sync.sleepers import HOW_MANY
 
 # Where a pool of an earlier test has threads; the children here only touch shared memory.
 pytestmark = [
@@ -223,7 +225,7 @@ def numbers(mapped):
 def waiting(subject):
     """How many wait for an object."""
     if isinstance(subject, Semaphore):
-        return subject._word(1)  # noqa: SLF001 - PARKED, which statistics leave out
+        return subject._word(PARKED) & HOW_MANY  # noqa: SLF001 - which statistics leave out
     return getattr(subject, "_lock", subject).statistics()["waiters"]
 
 

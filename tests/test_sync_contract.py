@@ -41,6 +41,8 @@ from engine.sync.event import Event
 from engine.sync.lock import Lock
 from engine.sync.rlock import RLock
 from engine.sync.semaphore import BoundedSemaphore, Semaphore
+from engine.sync.semaphore_slots import PARKED
+from engine.sync.sleepers import HOW_MANY
 
 # Where a pool of an earlier test has threads; the children here only touch shared memory.
 pytestmark = [
@@ -109,7 +111,7 @@ def numbers(mapped):
 def waits(subject):
     """Whether somebody waits for an object."""
     if isinstance(subject, Semaphore):
-        return subject._word(1)  # noqa: SLF001 - PARKED, which statistics leave out
+        return subject._word(PARKED) & HOW_MANY  # noqa: SLF001 - which statistics leave out
     return subject.statistics()["waiters"]
 
 

@@ -21,12 +21,15 @@ from sync_kernels import (
 )
 
 from engine import BarrierBrokenError, OwnerDiedError
+from engine.sync import barrier_words, lock_word, semaphore_slots
+from engine.sync import event as event_words
 from engine.sync.barrier import Barrier
 from engine.sync.condition import Condition
 from engine.sync.event import Event
 from engine.sync.lock import Lock
 from engine.sync.rlock import RLock
 from engine.sync.semaphore import BoundedSemaphore, Semaphore
+from engine.sync.sleepers import HOW_MANY
 
 # Where a pool of an earlier test has threads; the children here only touch shared memory.
 pytestmark = [
@@ -79,8 +82,16 @@ def wait_in(child, subject, name="acquire", *args):
 def waiting(subject):
     """How many wait for an object, also of one that does not say so."""
     if isinstance(subject, Semaphore):
-        return subject._word(1)  # noqa: SLF001 - PARKED, which statistics leave out
+        return asleep(subject)
     return waiters(subject)
+
+
+def asleep(subject):
+    """How many are counted as asleep on an object, also of one that does not say so."""
+    place = {Semaphore: semaphore_slots.PARKED, Barrier: barrier_words.PARKED}
+    place |= {BoundedSemaphore: semaphore_slots.PARKED, Event: event_words.WAITERS}
+    at = place.get(type(subject), lock_word.WAITERS)
+    return subject._word(at) & HOW_MANY  # noqa: SLF001 - which statistics of some leave out
 
 
 # ------------------------------------------------------------------------------------- holders
@@ -277,6 +288,79 @@ def test_a_waiter_killed_when_it_was_woken_is_not_missed(children, kind):
     first.kill()
     assert second.answer(SOON_S) is True
     assert second.does("release") is None
+
+
+@pytest.mark.parametrize("kind", ["Lock", "RLock", *COUNTED])
+@pytest.mark.parametrize("alive", [0, 1])
+def test_killed_waiters_are_counted_until_nobody_sleeps(children, kind, alive):
+    """And no longer: releases would ask the system for ever, and nobody spin any more."""
+    lock = KINDS[kind]()
+    assert lock.acquire()
+    others = [children.puppet(lock) for _ in range(alive)]
+    for one in others:
+        wait_in(one, lock)
+    for _ in range(2):
+        dead = children.puppet(lock)
+        wait_in(dead, lock)
+        dead.kill()
+    assert asleep(lock) == alive + 2
+    lock.release()
+    for one in others:
+        assert one.answer(SOON_S) is True
+        assert one.does("release") is None
+    assert asleep(lock) == 0
+    # The count is right again, and those who come now are woken.
+    assert lock.acquire()
+    wait_in(children.puppet(lock), lock)
+    assert asleep(lock) == 1
+
+
+def test_who_was_parked_keeps_the_others_in_mind():
+    """It may get the lock while it spins, and wakes the next all the same when it releases it."""
+    lock = Lock()
+    for parked in (0, 1):
+        got = lock_word.wait_for_lock(lock._key, 1 << 62, parked)  # noqa: SLF001 - one step
+        assert got == lock_word.GOT
+        assert lock._word(lock_word.STATE) & 1 == parked  # noqa: SLF001
+        lock.release()
+
+
+def test_killed_waiters_of_an_event_are_counted_until_it_is_set(children):
+    """Those who wait on are counted, the dead are not."""
+    event = Event()
+    dead, alive = children.puppet(event), children.puppet(event)
+    wait_in(dead, event, "wait")
+    wait_in(alive, event, "wait")
+    dead.kill()
+    assert asleep(event) == 2
+    event.set()
+    assert alive.answer(SOON_S) is True
+    assert asleep(event) == 0
+    event.clear()
+    wait_in(alive, event, "wait")
+    assert asleep(event) == 1
+
+
+def test_killed_waiters_of_a_barrier_are_counted_until_it_breaks(children):
+    """A barrier that is as new wakes nobody who is not there."""
+    barrier = Barrier(2)
+    dead = children.puppet(barrier)
+    dead.tell("wait")
+    assert eventually(lambda: asleep(barrier) == 1)
+    dead.kill()
+    assert asleep(barrier) == 1
+    with pytest.raises(threading.BrokenBarrierError):
+        barrier.wait(SOON_S)
+    assert asleep(barrier) == 0
+    barrier.reset()
+    other = children.puppet(barrier)
+    other.tell("wait")
+    assert eventually(lambda: asleep(barrier) == 1)
+    begun = time.monotonic()
+    barrier.wait(SOON_S)
+    assert other.answer(SOON_S) == 0
+    assert time.monotonic() - begun < SOON_S
+    assert asleep(barrier) == 0
 
 
 def test_killed_waiters_are_passed_over(children):

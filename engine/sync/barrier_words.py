@@ -11,11 +11,10 @@ The last one to arrive opens the barrier: it sets the count to 0 and the generat
 higher.  The others wait for another generation, and find in the upper bits whether it
 began because the barrier opened or because it was reset, which breaks their wait.
 
-No wake-up is lost: before it parks, a waiter adds itself to `PARKED` and only then looks
-at the state once more; whoever opens changes the state and only then looks at `PARKED`.
-In the single order of these four operations one of the two sees the other.  A waiter
-that is killed leaves `PARKED` too high, which costs a system call a phase and nothing
-else.
+No wake-up is lost: before it sleeps on `STATE`, a waiter counts itself in `PARKED` and only
+then looks at the state once more; whoever opens changes the state and only then looks at
+`PARKED`.  In the single order of these four operations one of the two sees the other.  Who
+is killed in its sleep is forgotten when the barrier opens (see `engine.sync.sleepers`).
 
 Who takes part is noted in `PARTY` before it arrives for the first time.  If one of
 these is killed, wherever, the barrier does not open again and is broken by the next
@@ -30,17 +29,10 @@ from __future__ import annotations
 
 from numba import njit, types
 
-from engine.atomics import (
-    EVERYONE,
-    compare_exchange,
-    fetch_add,
-    load,
-    monotonic_ns,
-    pause,
-    wake,
-)
+from engine.atomics import EVERYONE, compare_exchange, load, monotonic_ns, pause
 from engine.errors import BarrierBrokenError
 from engine.sync.shared_words import me_of, members_of, words_of
+from engine.sync.sleepers import get_up, lie_down, wake_counted
 from engine.sync.waiting import (
     check_signals,
     deadline_after,
@@ -60,6 +52,7 @@ __all__ = [
     "GENERATION",
     "GENERATION_AT",
     "HAS_ACTION",
+    "PARKED",
     "PARTIES",
     "PARTIES_MAX",
     "SPIN_NS",
@@ -114,9 +107,9 @@ def _ended_by_reset(state, generation):
 
 
 @njit(cache=True)
-def _wake_all(barrier):
-    if load(barrier + WORD * PARKED) > 0:
-        wake(barrier, EVERYONE)
+def _wake_all(barrier, counted):
+    """Wake who sleeps on the state, after a change; `counted` is PARKED before the change."""
+    wake_counted(barrier + WORD * PARKED, barrier, EVERYONE, counted)
 
 
 @njit(cache=True)
@@ -157,9 +150,10 @@ def abort_barrier(key):
     """Break the barrier."""
     barrier = words_of(key)
     while True:
+        counted = load(barrier + WORD * PARKED)
         state = load(barrier)
         if state & BROKEN or compare_exchange(barrier, state, state | BROKEN) == state:
-            _wake_all(barrier)
+            _wake_all(barrier, counted)
             return
 
 
@@ -173,12 +167,13 @@ def reset_barrier(key):
         if who != 0 and is_dead(members_of(key), who):
             compare_exchange(party + WORD * at, who, 0)
     while True:
+        counted = load(barrier + WORD * PARKED)
         state = load(barrier)
         # Nobody waits: then nothing is taken from anybody.
         idle = state & COUNT == 0
         fresh = state & ~BROKEN if idle else _next_generation(state, 1)
         if compare_exchange(barrier, state, fresh) == state:
-            _wake_all(barrier)
+            _wake_all(barrier, counted)
             return
 
 
@@ -187,11 +182,12 @@ def open_barrier(key):
     """Let everybody go, when all have arrived; False if it broke meanwhile."""
     barrier = words_of(key)
     while True:
+        counted = load(barrier + WORD * PARKED)
         state = load(barrier)
         if state & BROKEN:
             return False
         if compare_exchange(barrier, state, _next_generation(state, 0)) == state:
-            _wake_all(barrier)
+            _wake_all(barrier, counted)
             return True
 
 
@@ -213,10 +209,11 @@ def _arrive(key, deadline):
                 abort_barrier(key)
                 continue
             opens = last and load(barrier + WORD * HAS_ACTION) == 0
+            counted = load(barrier + WORD * PARKED) if opens else 0
             arrived = _next_generation(state, 0) if opens else state + 1
             if compare_exchange(barrier, state, arrived) == state:
                 if opens:
-                    _wake_all(barrier)
+                    _wake_all(barrier, counted)
                 return ((state >> GENERATION_AT) & GENERATION) << 12 | count
         else:
             # All are there, and the last of them still runs the action.
@@ -226,10 +223,10 @@ def _arrive(key, deadline):
                 raise BarrierBrokenError
             if _lost_one(key):
                 abort_barrier(key)
-            fetch_add(barrier + WORD * PARKED, 1)
+            counted_in = lie_down(barrier + WORD * PARKED)
             if load(barrier) == state:
                 park_apart(barrier, state, rest)
-            fetch_add(barrier + WORD * PARKED, -1)
+            get_up(barrier + WORD * PARKED, counted_in)
             check_signals()
 
 
@@ -293,10 +290,10 @@ def wait_for_all(key, limit):
             abort_barrier(key)
             continue
         state = load(barrier)
-        fetch_add(barrier + WORD * PARKED, 1)
+        counted_in = lie_down(barrier + WORD * PARKED)
         if (state >> GENERATION_AT) & GENERATION == generation and load(barrier) == state:
             park_apart(barrier, state, rest)
-        fetch_add(barrier + WORD * PARKED, -1)
+        get_up(barrier + WORD * PARKED, counted_in)
         if signals_failed():
             _go_away(barrier, generation)
             raise_ready()

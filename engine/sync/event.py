@@ -18,17 +18,18 @@ from typing import Any
 from numba import njit, types
 from numba.extending import overload_method
 
-from engine.atomics import EVERYONE, compare_exchange, fetch_add, load, pause, wake
+from engine.atomics import EVERYONE, compare_exchange, load, pause, wake
 from engine.sync.compiled import SharedWordsType, key_of, limit_of, register
 from engine.sync.shared_words import SharedWords, direct, words_of
+from engine.sync.sleepers import HOW_MANY, forget, get_up, lie_down
 from engine.sync.waiting import SPINS, check_signals, deadline_after, limit_ns, park_apart, slice_ns
 from engine.words.members import WORD
 
-__all__ = ["Event", "EventType"]
+__all__ = ["WAITERS", "Event", "EventType"]
 
 # Words.
 STATE = 0
-WAITERS = 1  # how many wait; for statistics
+WAITERS = 1  # how many sleep, for statistics; see `engine.sync.sleepers`
 _WORD_COUNT = 8
 
 # Bits of the state.
@@ -44,10 +45,12 @@ def set_event(key):
         state = load(event)
         if state & _SET:
             return
+        counted = load(event + WORD * WAITERS)
         raised = (state & ~_PARKED) + _ONE_MORE + _SET
         if compare_exchange(event, state, raised) == state:
             if state & _PARKED:
                 wake(event, EVERYONE)
+                forget(event + WORD * WAITERS, counted)
             return
 
 
@@ -87,9 +90,9 @@ def wait_for_event(key, limit):
             return state // _ONE_MORE != times
         wanted = state | _PARKED
         if state == wanted or compare_exchange(event, state, wanted) == state:
-            fetch_add(event + WORD * WAITERS, 1)
+            counted_in = lie_down(event + WORD * WAITERS)
             park_apart(event, wanted, rest)
-            fetch_add(event + WORD * WAITERS, -1)
+            get_up(event + WORD * WAITERS, counted_in)
             check_signals()
 
 
@@ -138,7 +141,8 @@ class Event(SharedWords):
 
     def statistics(self) -> dict[str, Any]:
         """Count how often the event was set, and who waits for it now."""
-        return {"sets": self._word(STATE) // _ONE_MORE, "waiters": self._word(WAITERS)}
+        waiters = self._word(WAITERS) & HOW_MANY
+        return {"sets": self._word(STATE) // _ONE_MORE, "waiters": waiters}
 
     def __repr__(self) -> str:
         """Say whether it is set."""

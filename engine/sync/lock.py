@@ -32,6 +32,7 @@ from engine.sync.lock_word import (
 )
 from engine.sync.methods import ACQUIRE, RELEASE, SIGNATURE, Method, done, key_from, otherwise
 from engine.sync.shared_words import SharedWords, direct
+from engine.sync.sleepers import HOW_MANY
 from engine.sync.waiting import limit_ns
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ class LockBase(SharedWords):
         owner = self._family.pid_of(state >> 2) if state > DIED else None
         return {
             "acquisitions": self._word(ACQUIRED),
-            "waiters": self._word(WAITERS),
+            "waiters": self._word(WAITERS) & HOW_MANY,
             "owner": owner,
         }
 

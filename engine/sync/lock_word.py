@@ -14,8 +14,12 @@ No wake-up is lost.  A waiter sets the bit 1 by a compare-exchange on the word i
 parks only while the word still has that value (the kernel compares once more).  Whoever
 releases exchanges the word for 0 in one step and so either sees the bit, and wakes one, or
 was before the waiter's compare-exchange, which then fails.  A waiter that has parked
-takes the lock with the bit set, because others may be parked as well.  If the one that
-was woken dies before it takes the lock, the others look for themselves after a slice.
+takes the lock with the bit set, however it gets it, because others may be parked as well.
+If the one that was woken dies before it takes the lock, the others look for themselves after
+a slice.
+
+`WAITERS` wakes nobody: it is for statistics, and keeps a crowd from spinning.  A release
+that finds nobody asleep forgets who is still counted (see `engine.sync.sleepers`).
 """
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
@@ -27,7 +31,6 @@ from numba import njit, types
 from engine.atomics import (
     EVERYONE,
     compare_exchange,
-    fetch_add,
     load,
     pause,
     store,
@@ -36,6 +39,7 @@ from engine.atomics import (
 )
 from engine.errors import OwnerDiedError
 from engine.sync.shared_words import me_of, members_of, words_of
+from engine.sync.sleepers import HOW_MANY, forget, get_up, lie_down
 from engine.sync.waiting import SPINS, check_signals, deadline_after, park_apart, slice_ns
 from engine.words.members import WORD, is_dead
 
@@ -57,15 +61,16 @@ __all__ = [
     "release_lock",
     "try_lock",
     "unlock",
+    "wait_for_lock",
 ]
 
 # Words.
 STATE = 0
 ACQUIRED = 1  # how often; for statistics
-WAITERS = 2  # how many wait; for statistics, and too many by those who died waiting
+WAITERS = 2  # how many sleep, see `engine.sync.sleepers`
 THREAD = 3  # of an RLock: which thread of the holder holds it
 DEPTH = 4  # of an RLock: how many times over
-CORES = 5  # how many there are to wait on
+CORES = 5  # how many processes can run at once
 LOCK_WORDS = 8
 
 # States.
@@ -88,21 +93,31 @@ def try_lock(key):
 
 
 @njit(cache=True)
-def _wait_for_lock(key, deadline):
-    """Spin, then park for one slice; GOT, NOT (look again or give up) or LOST."""
+def wait_for_lock(key, deadline, bit):
+    """Spin, then park for one slice; GOT, NOT (look again or give up) or LOST.
+
+    Parameters
+    ----------
+    bit : int
+        What else to write into the word of a lock that was got: 1 by who has been parked,
+        because others may be parked too, and none of them was woken yet.
+    """
     lock = words_of(key)
     mine = me_of(key) << 2
-    # More that wait than there are cores would keep the holder off its own.
-    crowded = load(lock + WORD * WAITERS) >= load(lock + WORD * CORES)
-    for _ in range(0 if crowded else SPINS):
-        if load(lock) == FREE and compare_exchange(lock, FREE, mine) == FREE:
-            return GOT
-        pause()
+    # With the holder and the caller they are more than there are cores; who spins would keep
+    # the others off theirs.
+    asleep = load(lock + WORD * WAITERS) & HOW_MANY
+    crowded = asleep + 2 > load(lock + WORD * CORES)
+    if not crowded:
+        for _ in range(SPINS):
+            pause()
+            if load(lock) == FREE and compare_exchange(lock, FREE, mine | bit) == FREE:
+                return GOT
     state = load(lock)
     if state == DIED:
         return LOST
     if state == FREE:
-        return GOT if compare_exchange(lock, FREE, mine | _PARKED) == FREE else NOT
+        return GOT if compare_exchange(lock, FREE, mine | bit) == FREE else NOT
     if is_dead(members_of(key), state >> 2):
         if compare_exchange(lock, state, DIED) != state:
             return NOT
@@ -111,8 +126,9 @@ def _wait_for_lock(key, deadline):
     wanted = state | _PARKED
     if state != wanted and compare_exchange(lock, state, wanted) != state:
         return NOT
+    counted_in = lie_down(lock + WORD * WAITERS)
     park_apart(lock, wanted, slice_ns(deadline))
-    # Others may be parked too, so the bit is kept up by whoever was.
+    get_up(lock + WORD * WAITERS, counted_in)
     return GOT if compare_exchange(lock, FREE, mine | _PARKED) == FREE else NOT
 
 
@@ -128,10 +144,10 @@ def acquire_lock(key, limit):
         return True
     lock = words_of(key)
     deadline = deadline_after(limit)
+    bit = 0
     while True:
-        fetch_add(lock + WORD * WAITERS, 1)
-        answer = _wait_for_lock(key, deadline)
-        fetch_add(lock + WORD * WAITERS, -1)
+        answer = wait_for_lock(key, deadline, bit)
+        bit = _PARKED
         if answer == LOST:
             raise OwnerDiedError
         if answer == GOT:
@@ -155,10 +171,16 @@ def unlock(key):
         if state >> 2 != me_of(key) and is_dead(members_of(key), state >> 2):
             if compare_exchange(lock, state, DIED) == state:
                 wake(lock, EVERYONE)
-        elif compare_exchange(lock, state, FREE) == state:
-            if state & _PARKED:
-                wake(lock, 1)
-            return GOT
+        elif not state & _PARKED:
+            if compare_exchange(lock, state, FREE) == state:
+                return GOT
+        else:
+            counted = load(lock + WORD * WAITERS)
+            if compare_exchange(lock, state, FREE) == state:
+                if wake(lock, 1) == 0:
+                    # Who is counted still has died asleep, or is awake.
+                    forget(lock + WORD * WAITERS, counted)
+                return GOT
 
 
 @njit(types.void(types.intp), cache=True)

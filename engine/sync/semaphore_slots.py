@@ -10,10 +10,12 @@ Then what a process "holds" are signals that it consumed, and its death must not
 them back.  So the first release by a process that holds nothing marks the semaphore as
 `SIGNALS`, and from then on the dead keep what they had.
 
-No wake-up is lost: a waiter adds itself to `PARKED` and only then looks at `VALUE` once
-more; whoever releases changes `VALUE` and only then looks at `PARKED`.  A waiter that is
-killed leaves `PARKED` too high, which costs releases a system call and nothing else; if
-it was the one that was woken, the others look for themselves after a slice.
+No wake-up is lost: a waiter counts itself in `PARKED` and only then looks at `VALUE` once
+more; whoever releases changes `VALUE`, then `RELEASED`, and only then looks at `PARKED`.
+Waiters sleep on `RELEASED`, which never has the same value again, and not on `VALUE`, which
+is 0 again when others were quicker; so a release knows what it means that nobody slept, and
+forgets those that were killed in their sleep (see `engine.sync.sleepers`).  If the one that
+was woken is killed, the others look for themselves after a slice.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
@@ -22,8 +24,9 @@ from __future__ import annotations
 
 from numba import njit, types
 
-from engine.atomics import EVERYONE, fetch_add, load, pause, store, wake
+from engine.atomics import EVERYONE, load, pause, store, store_after
 from engine.sync.shared_words import base_of, me_of, members_of, words_of
+from engine.sync.sleepers import get_up, lie_down, wake_counted
 from engine.sync.waiting import SPINS, check_signals, deadline_after, park_apart, slice_ns
 from engine.words.guard import GUARD_WORDS, commit, enter, leave, note
 from engine.words.members import WORD, is_dead, was_killed
@@ -33,6 +36,7 @@ __all__ = [
     "BOUND",
     "HOLDERS",
     "HOLDER_WORDS",
+    "PARKED",
     "SEMAPHORE_WORDS",
     "VALUE",
     "VALUE_MAX",
@@ -44,10 +48,11 @@ __all__ = [
 
 # Words.
 VALUE = 0
-PARKED = 1  # how many are parked
+PARKED = 1  # how many sleep, see `engine.sync.sleepers`
 SIGNALS = 2
 BOUND = 3  # the most that VALUE may be; 0: no bound
 ACQUIRED = 4  # how often; for statistics
+RELEASED = 5  # how often; what waiters sleep on
 GUARD = 16
 HOLDERS = GUARD + GUARD_WORDS
 _HOLDERS_MAX = 128
@@ -103,6 +108,14 @@ def _change(key, value, holds):
 
 
 @njit(cache=True)
+def _count_release(semaphore):
+    """Let nobody fall asleep who has not seen the change of VALUE; inside the guard, after it."""
+    # Nobody else writes this word now, and `leave`, which is sequentially consistent, stands
+    # between it and the look at PARKED.
+    store_after(semaphore + WORD * RELEASED, load(semaphore + WORD * RELEASED) + 1)
+
+
+@njit(cache=True)
 def _my_holds(key):
     entry = _entry_of_me(key)
     return load(entry + WORD) if entry != 0 and load(entry) == me_of(key) else 0
@@ -135,6 +148,7 @@ def _give_back_of_dead(key):
         _enter(key)
         _leave(key)
     freed = 0
+    counted = load(semaphore + WORD * PARKED)
     for at in range(_HOLDERS_MAX):
         entry = semaphore + WORD * (HOLDERS + HOLDER_WORDS * at)
         who = load(entry)
@@ -154,9 +168,10 @@ def _give_back_of_dead(key):
                 freed += holds
             note(base, guard, 1, semaphore + WORD * VALUE, value)
             commit(base, guard, 2)
+            _count_release(semaphore)
         _leave(key)
-    if freed > 0 and load(semaphore + WORD * PARKED) > 0:
-        wake(semaphore + WORD * VALUE, EVERYONE)
+    if freed > 0:
+        wake_counted(semaphore + WORD * PARKED, semaphore + WORD * RELEASED, EVERYONE, counted)
 
 
 @njit(types.boolean(types.intp, types.int64), nogil=True, cache=True)
@@ -180,10 +195,11 @@ def acquire_semaphore(key, limit):
             return True
         if rest == 0:
             return False
-        fetch_add(semaphore + WORD * PARKED, 1)
+        seen = load(semaphore + WORD * RELEASED)
+        counted_in = lie_down(semaphore + WORD * PARKED)
         if load(semaphore + WORD * VALUE) <= 0:
-            park_apart(semaphore + WORD * VALUE, 0, rest)
-        fetch_add(semaphore + WORD * PARKED, -1)
+            park_apart(semaphore + WORD * RELEASED, seen, rest)
+        get_up(semaphore + WORD * PARKED, counted_in)
         if try_semaphore(key):
             return True
         check_signals()
@@ -208,10 +224,11 @@ def release_semaphore(key):
     holds = _my_holds(key)
     if holds <= 0:
         store(semaphore + WORD * SIGNALS, 1)
+    counted = load(semaphore + WORD * PARKED)
     _change(key, value + 1, holds - 1)
+    _count_release(semaphore)
     _leave(key)
-    if load(semaphore + WORD * PARKED) > 0:
-        wake(semaphore + WORD * VALUE, 1)
+    wake_counted(semaphore + WORD * PARKED, semaphore + WORD * RELEASED, 1, counted)
 
 
 @njit(cache=True)
