@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numba.extending import overload_attribute, overload_method
 
 from engine import system
 from engine.atomics import load
 from engine.errors import BarrierBrokenError
+from engine.memory.arrays import address_of
 from engine.sync.barrier_words import (
     BARRIER_WORDS,
     BROKEN,
@@ -30,10 +32,12 @@ from engine.sync.barrier_words import (
     STATE,
     abort_barrier,
     arrived_now,
+    break_in_turn,
     open_barrier,
     reset_barrier,
     wait_for_all,
     wait_in_kernel,
+    wait_to_act,
 )
 from engine.sync.compiled import SharedWordsType, is_none, key_of, limit_of, register
 from engine.sync.shared_words import SharedWords, direct, words_of
@@ -49,6 +53,8 @@ __all__ = ["Barrier", "BarrierType"]
 _SPIN_NS = 100_000
 
 _wait = direct(wait_for_all)
+_wait_to_act = direct(wait_to_act)
+_break = direct(break_in_turn)
 _open = direct(open_barrier)
 _abort = direct(abort_barrier)
 _reset = direct(reset_barrier)
@@ -120,16 +126,26 @@ class Barrier(SharedWords):
             The barrier was broken or reset, the time was over, or a party was killed.
         """
         limit = limit_ns(True, self._timeout if timeout is None else timeout)
-        index = int(_wait(self._key, limit))
-        if self._action is not None and index == self.parties - 1:
-            try:
-                self._action()
-            except BaseException:
-                _abort(self._key)
-                raise
-            if not _open(self._key):
-                raise BarrierBrokenError
+        if self._action is None:
+            return int(_wait(self._key, limit))
+        # Says who has to run the action, also when an exception comes between two lines here.
+        word = np.full(1, -1, np.int64)
+        turn = address_of(word)
+        try:
+            index = int(_wait_to_act(self._key, turn, limit))
+            opened = index < self.parties - 1 or self._act()
+        except BaseException:
+            _break(self._key, turn)
+            raise
+        if not opened:
+            raise BarrierBrokenError
         return index
+
+    def _act(self) -> bool:
+        """Run the action and open the barrier; False if it broke meanwhile."""
+        if self._action is not None:
+            self._action()
+        return bool(_open(self._key))
 
     def reset(self) -> None:
         """Make the barrier as new; whoever waits gets `threading.BrokenBarrierError`."""

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from numba import njit, types
 
-from engine.atomics import EVERYONE, compare_exchange, load, monotonic_ns, pause
+from engine.atomics import EVERYONE, compare_exchange, load, monotonic_ns, pause, store
 from engine.errors import BarrierBrokenError
 from engine.sync.shared_words import me_of, members_of, words_of
 from engine.sync.sleepers import get_up, lie_down, wake_counted
@@ -59,10 +59,12 @@ __all__ = [
     "STATE",
     "abort_barrier",
     "arrived_now",
+    "break_in_turn",
     "open_barrier",
     "reset_barrier",
     "wait_for_all",
     "wait_in_kernel",
+    "wait_to_act",
 ]
 
 # Words.
@@ -232,10 +234,16 @@ def _arrive(key, deadline):
 
 @njit(cache=True)
 def _go_away(barrier, generation):
-    """Take an arrival back, if its generation has not ended."""
+    """Take an arrival back, if its generation has not ended and is not about to.
+
+    When all are there, the last of them runs the action; with one less, who comes next would
+    be the last once more, and the barrier opened twice.
+    """
+    parties = load(barrier + WORD * PARTIES)
     while True:
         state = load(barrier)
-        if (state >> GENERATION_AT) & GENERATION != generation or state & COUNT == 0:
+        count = state & COUNT
+        if (state >> GENERATION_AT) & GENERATION != generation or count in (0, parties):
             return
         if compare_exchange(barrier, state, state - 1) == state:
             return
@@ -254,23 +262,10 @@ def _has_ended(barrier, generation):
     return False
 
 
-@njit(types.int64(types.intp, types.int64), nogil=True, cache=True)
-def wait_for_all(key, limit):
-    """Arrive and wait for the others.
-
-    Returns
-    -------
-    int
-        The index of arrival.  The last one to arrive returns at once if the barrier
-        has an action, and is the one to run it and then call `open_barrier`.
-
-    Raises
-    ------
-    BarrierBrokenError
-    """
+@njit(cache=True)
+def _wait_after_arrival(key, arrival, deadline):
+    """Wait until the barrier opens; the last one to arrive does not."""
     barrier = words_of(key)
-    deadline = deadline_after(limit)
-    arrival = _arrive(key, deadline)
     index, generation = arrival & COUNT, arrival >> 12
     if index == load(barrier + WORD * PARTIES) - 1:
         return index
@@ -298,6 +293,62 @@ def wait_for_all(key, limit):
             _go_away(barrier, generation)
             raise_ready()
     return index
+
+
+@njit(types.int64(types.intp, types.int64), nogil=True, cache=True)
+def wait_for_all(key, limit):
+    """Arrive and wait for the others.
+
+    Returns
+    -------
+    int
+        The index of arrival.
+
+    Raises
+    ------
+    BarrierBrokenError
+    """
+    deadline = deadline_after(limit)
+    return _wait_after_arrival(key, _arrive(key, deadline), deadline)
+
+
+@njit(types.int64(types.intp, types.intp, types.int64), nogil=True, cache=True)
+def wait_to_act(key, turn, limit):
+    """Arrive and wait for the others, at a barrier with an action.
+
+    Python code may be left by a signal handler's exception when this has returned, before
+    it knows what.  So who has to run the action finds that in memory, too.
+
+    Parameters
+    ----------
+    turn : address
+        Of a word of the caller's own memory that is -1: the arrival of the last one to
+        arrive, who returns at once, and has to run the action and call `open_barrier`.
+
+    Raises
+    ------
+    BarrierBrokenError
+    """
+    deadline = deadline_after(limit)
+    arrival = _arrive(key, deadline)
+    if arrival & COUNT == load(words_of(key) + WORD * PARTIES) - 1:
+        store(turn, arrival)
+    return _wait_after_arrival(key, arrival, deadline)
+
+
+@njit(types.void(types.intp, types.intp), cache=True)
+def break_in_turn(key, turn):
+    """Break the barrier if the caller had to open it and has not."""
+    barrier = words_of(key)
+    arrival = load(turn)
+    while arrival >= 0:
+        counted = load(barrier + WORD * PARKED)
+        state = load(barrier)
+        if state & BROKEN or (state >> GENERATION_AT) & GENERATION != arrival >> 12:
+            return
+        if compare_exchange(barrier, state, state | BROKEN) == state:
+            _wake_all(barrier, counted)
+            return
 
 
 @njit(nogil=True, cache=True)

@@ -11,8 +11,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numba.extending import overload_method
 
+from engine.memory.arrays import address_of
 from engine.sync.compiled import SharedWordsType, key_of, limit_of, register
 from engine.sync.condition_places import (
     CONDITION_WORDS,
@@ -27,15 +29,15 @@ from engine.sync.condition_places import (
     PLACES_MAX,
     WAITS,
     acquire_condition,
-    acquire_fully,
-    begin_wait,
-    find_place,
+    leave_place,
     notify,
     notify_some,
+    regain,
     release_condition,
-    release_fully,
+    take_place,
     wait_at_place,
     wait_for_notice,
+    wait_in_turn,
 )
 from engine.sync.lock import Lock
 from engine.sync.rlock import RLock
@@ -48,12 +50,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Condition", "ConditionType"]
 
-_begin = direct(begin_wait)
-_release_all = direct(release_fully)
-_acquire_all = direct(acquire_fully)
+_wait = direct(wait_in_turn)
+_regain = direct(regain)
+_take = direct(take_place)
 _wait_at = direct(wait_at_place)
+_leave = direct(leave_place)
 _notify = direct(notify)
-_find = direct(find_place)
 _notify_unchecked = direct(notify_some)
 
 
@@ -134,19 +136,29 @@ class Condition(SharedWords):
         OwnerDiedError
             The process that held the lock meanwhile has ended.
         """
+        limit = limit_ns(True, timeout)
+        # What a wait has done is known to who ends it, however it ends.
+        word = np.zeros(1, np.int64)
+        turn = address_of(word)
         if self._is_foreign:
-            place = _find(self._key)
+            return self._wait_with_foreign_lock(turn, limit)
+        try:
+            return bool(_wait(self._key, turn, limit))
+        finally:
+            _regain(self._key, turn)
+
+    def _wait_with_foreign_lock(self, turn: int, limit: int) -> bool:
+        try:
+            _take(self._key, turn)
             self._lock.release()
+            # An exception of a signal handler in this very moment leaves the lock free, as it
+            # does in multiprocessing's conditions; there is no asking a foreign lock.
             try:
-                return bool(_wait_at(self._key, place, limit_ns(True, timeout)))
+                return bool(_wait_at(self._key, turn, limit))
             finally:
                 self._lock.acquire()
-        place = _begin(self._key)
-        depth = _release_all(self._key)
-        try:
-            return bool(_wait_at(self._key, place, limit_ns(True, timeout)))
         finally:
-            _acquire_all(self._key, depth)
+            _leave(self._key, turn)
 
     def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
         """Wait until a condition is true.

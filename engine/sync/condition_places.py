@@ -52,15 +52,15 @@ __all__ = [
     "PLACE_WORDS",
     "WAITS",
     "acquire_condition",
-    "acquire_fully",
-    "begin_wait",
-    "find_place",
+    "leave_place",
     "notify",
     "notify_some",
+    "regain",
     "release_condition",
-    "release_fully",
+    "take_place",
     "wait_at_place",
     "wait_for_notice",
+    "wait_in_turn",
 ]
 
 # Words of the key, beside those of every key: the lock's key, and what kind of lock it is.
@@ -171,8 +171,8 @@ def _sleep(key, place, deadline):
     return answer
 
 
-@njit(types.int64(types.intp), cache=True)
-def release_fully(key):
+@njit(cache=True)
+def _release_fully(key):
     """Release the lock, however often it was acquired; return how often."""
     lock = _lock_of(key)
     if not _is_rlock(key):
@@ -184,9 +184,9 @@ def release_fully(key):
     return depth
 
 
-@njit(types.void(types.intp, types.int64), nogil=True, cache=True)
-def acquire_fully(key, depth):
-    """Acquire the lock as often as it was acquired before `release_fully`."""
+@njit(cache=True)
+def _acquire_fully(key, depth):
+    """Acquire the lock as often as it was acquired before `_release_fully`."""
     acquire_condition(key, FOREVER)
     if _is_rlock(key):
         words = words_of(_lock_of(key))
@@ -194,30 +194,84 @@ def acquire_fully(key, depth):
         store(words + WORD * THREAD, thread_token())
 
 
-@njit(types.intp(types.intp), cache=True)
-def find_place(key):
-    """Take a place to wait at; for Python code, which knows that it holds the lock."""
+@njit(cache=True)
+def _find_place(key):
     place = _take_place(key)
     if place == 0:
         raise RuntimeError("more processes wait for one condition than it has places for")
     return place
 
 
-@njit(types.intp(types.intp), cache=True)
-def begin_wait(key):
+@njit(cache=True)
+def _begin_wait(key):
     """Take a place to wait at, if the caller holds the lock."""
     if not _holds_lock(key):
         raise AssertionError("must acquire() condition before using wait()")
-    return find_place(key)
+    return _find_place(key)
+
+
+# Python code may be left by a signal handler's exception whenever a call has returned, before it
+# has so much as stored the result.  So what a wait has done stands in a word of the caller's own
+# memory, its *turn*, which compiled code writes together with doing it; and what is left to do
+# is done by who finds it there.
 
 
 @njit(types.boolean(types.intp, types.intp, types.int64), nogil=True, cache=True)
-def wait_at_place(key, place, limit):
-    """Wait at a place that was taken; for Python code, which acquires the lock itself."""
+def wait_in_turn(key, turn, limit):
+    """Release the lock and wait until notified; `regain` has to follow, in any case.
+
+    Parameters
+    ----------
+    turn : address
+        Of a word that is 0: how often the lock has to be acquired again.
+    """
+    place = _begin_wait(key)
+    store(turn, _release_fully(key))
     answer = _sleep(key, place, deadline_after(limit))
     if answer < 0:
         raise_ready()
     return answer > 0
+
+
+@njit(types.void(types.intp, types.intp), nogil=True, cache=True)
+def regain(key, turn):
+    """Acquire the lock as often as `wait_in_turn` has released it."""
+    depth = load(turn)
+    if depth > 0:
+        _acquire_fully(key, depth)
+
+
+@njit(types.void(types.intp, types.intp), cache=True)
+def take_place(key, turn):
+    """Take a place, for Python code whose lock is not ours; `leave_place` has to follow.
+
+    Parameters
+    ----------
+    turn : address
+        Of a word that is 0: the place.
+    """
+    store(turn, _find_place(key))
+
+
+@njit(types.boolean(types.intp, types.intp, types.int64), nogil=True, cache=True)
+def wait_at_place(key, turn, limit):
+    """Wait at the place that was taken, and leave it."""
+    answer = _sleep(key, load(turn), deadline_after(limit))
+    # From here on it may be another's.
+    store(turn, 0)
+    if answer < 0:
+        raise_ready()
+    return answer > 0
+
+
+@njit(types.void(types.intp, types.intp), cache=True)
+def leave_place(key, turn):
+    """Leave the place that was taken, if that was not done."""
+    place = load(turn)
+    waiting = me_of(key) << 2 | WAITS
+    if place != 0 and compare_exchange(place, waiting, 0) != waiting:
+        # Notified in this moment; the notice is lost with the wait.
+        store(place, 0)
 
 
 @njit(nogil=True, cache=True)
@@ -227,12 +281,12 @@ def wait_for_notice(key, limit):
     What a signal handler raises ends the wait without the lock, because compiled code
     does not release it on the way out.
     """
-    place = begin_wait(key)
-    depth = release_fully(key)
+    place = _begin_wait(key)
+    depth = _release_fully(key)
     answer = _sleep(key, place, deadline_after(limit))
     if answer < 0:
         raise_ready()
-    acquire_fully(key, depth)
+    _acquire_fully(key, depth)
     return answer > 0
 
 
