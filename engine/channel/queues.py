@@ -149,7 +149,16 @@ class _Stream(SharedWords):
         self._closed = True
 
     def empty(self) -> bool:
-        """Tell whether there is no object in the queue."""
+        """Tell whether there is no object in the queue.
+
+        Raises
+        ------
+        OSError
+            This process has closed the queue.
+        """
+        if self._closed:
+            message = f"{self!r} is closed in this process"
+            raise OSError(message)
         return self._count() == 0
 
     def _count(self) -> int:

@@ -127,8 +127,10 @@ class _Ledger:
     def hold_all(self) -> None:
         """Hold everything again, under the number of a forked child."""
         self._lock = threading.Lock()
-        for record, hold in self._holds.items():
-            self._family.hold(record, hold.serial)
+        with self._lock:
+            for record, hold in self._holds.items():
+                self._family.hold(record, hold.serial)
+        self._bury()
 
     def _note_death(
         self,
