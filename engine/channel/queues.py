@@ -141,25 +141,14 @@ class _Stream(SharedWords):
 
     def _check_open(self) -> None:
         if self._closed:
-            message = f"{self!r} is closed in this process"
-            raise ValueError(message)
+            raise ValueError(self._is_closed())
+
+    def _is_closed(self) -> str:
+        return f"{self!r} is closed in this process"
 
     def close(self) -> None:
         """Put and get no more in this process; what is in the queue stays for others."""
         self._closed = True
-
-    def empty(self) -> bool:
-        """Tell whether there is no object in the queue.
-
-        Raises
-        ------
-        OSError
-            This process has closed the queue.
-        """
-        if self._closed:
-            message = f"{self!r} is closed in this process"
-            raise OSError(message)
-        return self._count() == 0
 
     def _count(self) -> int:
         return max(self._word(stream.PUTS) - self._word(stream.GETS), 0)
@@ -251,6 +240,18 @@ class Queue(_Stream):
         """Count the objects in the queue."""
         return self._count()
 
+    def empty(self) -> bool:
+        """Tell whether there is no object in the queue.
+
+        Raises
+        ------
+        OSError
+            This process has closed the queue, and somebody has put something before.
+        """
+        if self._closed and self._word(stream.PUTS):
+            raise OSError(self._is_closed())
+        return self._count() == 0
+
     def full(self) -> bool:
         """Tell whether a put would have to wait."""
         limit = self._word(stream.LIMIT)
@@ -322,3 +323,15 @@ class SimpleQueue(_Stream):
     def close(self) -> None:
         """Put and get no more in this process."""
         self._closed = True
+
+    def empty(self) -> bool:
+        """Tell whether there is no object in the queue.
+
+        Raises
+        ------
+        OSError
+            This process has closed the queue.
+        """
+        if self._closed:
+            raise OSError(self._is_closed())
+        return self._count() == 0
