@@ -222,7 +222,8 @@ def own_servers():
     preloaded = server._preload_modules  # noqa: SLF001
     server._stop()  # noqa: SLF001
     ours = [one.__module__ for one in (Barrier, Condition, Event, Lock, Semaphore)]
-    modules = [*ours, "engine.pool.kernel", "psutil"]
+    channels = ["engine.channel.pipes", "engine.channel.queues"]
+    modules = [*ours, *channels, "engine.pool.kernel", "psutil"]
     multiprocessing.set_forkserver_preload(modules)
     forkserver.ensure_running()
     try:
