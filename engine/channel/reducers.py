@@ -26,21 +26,33 @@ __all__ = ["REDUCERS"]
 # Below this size a table is written into the pickle.
 _STREAM_BYTES_MIN = 16 * 1024
 
+# Kinds of dtypes that have a buffer of their own; of others, above all dates, NumPy gives none,
+# and would write their bytes into the pickle.
+_EXPORTED = frozenset("biufcSU")
+
 _Reduced = tuple[Any, ...]
 
 
 def _reduce_array(array: np.ndarray[Any, Any]) -> str | _Reduced:
-    flags = array.flags
-    if flags.c_contiguous or flags.f_contiguous or array.dtype.hasobject:
+    flags, dtype = array.flags, array.dtype
+    whole = flags.c_contiguous or flags.f_contiguous
+    if dtype.hasobject or dtype.itemsize == 0 or (whole and dtype.kind in _EXPORTED):
         return array.__reduce_ex__(5)
-    lease: Any = lease_below(array)
+    lease: Any = None if whole else lease_below(array)
+    if lease is None and not whole:
+        array = share_array(array)
+        if dtype.kind in _EXPORTED or not (array.flags.c_contiguous or array.flags.f_contiguous):
+            return array.__reduce_ex__(5)
+    span: Any
     if lease is None:
-        return share_array(array).__reduce_ex__(5)
-    low, high = np.lib.array_utils.byte_bounds(array)
-    span: Any = np.ndarray(high - low, np.uint8, lease, low - lease.address)
-    span.flags.writeable = flags.writeable
-    place = address_of(array) - low
-    return np.ndarray, (array.shape, array.dtype, pickle.PickleBuffer(span), place, array.strides)
+        span = array.reshape(-1, order="A").view(np.uint8)
+        place = 0
+    else:
+        low, high = np.lib.array_utils.byte_bounds(array)
+        span = np.ndarray(high - low, np.uint8, lease, low - lease.address)
+        span.flags.writeable = flags.writeable
+        place = address_of(array) - low
+    return np.ndarray, (array.shape, dtype, pickle.PickleBuffer(span), place, array.strides)
 
 
 def _reduce_arrow(data: Any) -> str | _Reduced:
@@ -48,44 +60,55 @@ def _reduce_arrow(data: Any) -> str | _Reduced:
 
     from engine.memory.arrow import is_shared_arrow, lease_stream
 
-    if is_shared_arrow(data):
+    if is_shared_arrow(data) or any(map(_is_extended, _types(data))):
         reduced: _Reduced = data.__reduce_ex__(5)
         return reduced
-    table = data if isinstance(data, pa.Table | pa.RecordBatch) else None
-    if table is None:
-        table = pa.table([data], names=[""])
-    batches = table.to_batches() if isinstance(table, pa.Table) else [table]
+    if isinstance(data, pa.ChunkedArray):
+        whole = pa.table([data], names=[""])
+    elif isinstance(data, pa.Array):
+        whole = pa.record_batch([data], names=[""])
+    else:
+        whole = data
+    batches = whole.to_batches() if isinstance(whole, pa.Table) else [whole]
     if data.nbytes < _STREAM_BYTES_MIN:
         sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema) as writer:
+        with pa.ipc.new_stream(sink, whole.schema) as writer:
             for batch in batches:
                 writer.write_batch(batch)
         stream: Any = sink.getvalue().to_pybytes()
     else:
-        lease, nbytes = lease_stream(batches, table.schema)
+        lease, nbytes = lease_stream(batches, whole.schema)
         block: Any = np.ndarray(nbytes, np.uint8, lease)
         stream = pickle.PickleBuffer(block)
     return _arrow_from, (stream, type(data).__name__)
 
 
+def _types(data: Any) -> list[Any]:
+    schema = getattr(data, "schema", None)
+    return [data.type] if schema is None else schema.types
+
+
+def _is_extended(kind: Any) -> bool:
+    """Tell whether a type needs a class of Python, which a stream names only if registered."""
+    import pyarrow as pa
+
+    if isinstance(kind, pa.ExtensionType):
+        return True
+    if isinstance(kind, pa.DictionaryType):
+        return _is_extended(kind.value_type)
+    return any(_is_extended(kind.field(at).type) for at in range(kind.num_fields))
+
+
 def _arrow_from(stream: Any, kind: str) -> Any:
     import pyarrow as pa
 
-    table = pa.ipc.open_stream(pa.py_buffer(stream)).read_all()
+    reader = pa.ipc.open_stream(pa.py_buffer(stream))
     if kind == "Table":
-        return table
-    if kind == "RecordBatch":
-        return table.to_batches()[0] if table.num_rows else _empty_batch(table.schema)
-    column = table.column(0)
+        return reader.read_all()
     if kind == "ChunkedArray":
-        return column
-    return column.chunk(0) if column.num_chunks else _empty_batch(table.schema).column(0)
-
-
-def _empty_batch(schema: Any) -> Any:
-    import pyarrow as pa
-
-    return pa.RecordBatch.from_arrays([pa.array([], one.type) for one in schema], schema=schema)
+        return reader.read_all().column(0)
+    batch = reader.read_next_batch()
+    return batch if kind == "RecordBatch" else batch.column(0)
 
 
 class _Reducers(dict[type, "Callable[[Any], Any]"]):
