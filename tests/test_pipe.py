@@ -20,7 +20,7 @@ from leaks import eventually, holdings
 from sync_children import SOON_S, Children, own_servers
 
 import engine
-from engine.channel import pipes
+from engine.channel import pipes, post
 from engine.memory.ledger import copied_bytes
 
 # Where a pool of an earlier test has threads; the children here only touch shared memory.
@@ -435,7 +435,7 @@ def test_an_interrupt_anywhere_in_send_sends_all_or_nothing():
         functions = (
             pipes.Connection.send,
             pipes.Connection._send_message,  # noqa: SLF001 - where it may come
-            pipes._Post.send,  # noqa: SLF001 - likewise
+            post.Post.send_message,
         )
         places = 0
         for _ in each_interrupt(send, *functions):

@@ -31,9 +31,9 @@ from engine.channel.reducers import REDUCERS
 from engine.memory.addresses import lease_at, lease_below
 from engine.memory.arena import arena_of, owner_of
 from engine.memory.arrays import address_of
-from engine.memory.bundles import drop_bundle, keep_bundle, make_bundle
+from engine.memory.bundles import Bundle, make_bundle
 from engine.memory.ledger import count_copy
-from engine.memory.lending import Handle, borrow, handle_of, within_family
+from engine.memory.lending import borrow, handle_of, within_family
 from engine.words.members import WORD
 
 if TYPE_CHECKING:
@@ -126,13 +126,8 @@ def _copy(family: Family, offset: int, data: np.ndarray[Any, Any]) -> None:
     count_copy("message", data.size)
 
 
-def pack(value: Any, family: Family) -> bytes | Handle:
+def pack(value: Any, family: Family) -> bytes | Bundle:
     """Turn an object into a message.
-
-    Returns
-    -------
-    bytes or handle
-        The message, or its bundle, which has to be given to a channel or dropped.
 
     Raises
     ------
@@ -157,12 +152,12 @@ def pack(value: Any, family: Family) -> bytes | Handle:
     return file.getvalue()
 
 
-def pack_bytes(data: Any, family: Family) -> Handle:
+def pack_bytes(data: Any, family: Family) -> Bundle:
     """Make a bundle of bytes that carries nothing."""
     return _bundle(memoryview(data), _Cargo(family), family)
 
 
-def _bundle(data: memoryview, cargo: _Cargo, family: Family) -> Handle:
+def _bundle(data: memoryview, cargo: _Cargo, family: Family) -> Bundle:
     handles = [handle_of(one) for one in cargo.blocks]
     count = len(handles)
     head = 1 + 2 * count
@@ -172,21 +167,18 @@ def _bundle(data: memoryview, cargo: _Cargo, family: Family) -> Handle:
         at = -(-end // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
         cargo.buffers[number] = (_SELF, at, *cargo.buffers[number][2:])
         end = at + private.size
-    bundle = record, _, offset, _ = make_bundle(family, end)
-    try:
-        for carried, serial, _, _ in handles:
-            family.enclose(record, carried, serial)
-        table = array("q", (count, len(cargo.buffers), data.nbytes))
-        for row in (*handles, *cargo.buffers):
-            table.extend(row)
-        first, last = offset + WORD * head, offset + WORD * words
-        family.view[first:last] = memoryview(table).cast("B")
-        family.view[last : last + data.nbytes] = data
-        for number, private in cargo.private:
-            _copy(family, offset + cargo.buffers[number][1], private)
-    except BaseException:
-        drop_bundle(family, bundle)
-        raise
+    bundle = make_bundle(family, end)
+    for handle in handles:
+        bundle.enclose(handle)
+    table = array("q", (count, len(cargo.buffers), data.nbytes))
+    for row in (*handles, *cargo.buffers):
+        table.extend(row)
+    first = WORD * words
+    whole = bundle.view
+    whole[WORD * head : first] = memoryview(table).cast("B")
+    whole[first : first + data.nbytes] = data
+    for number, private in cargo.private:
+        _copy(family, bundle.handle[2] + cargo.buffers[number][1], private)
     return bundle
 
 
@@ -203,42 +195,28 @@ def _parts(whole: memoryview) -> tuple[list[_Four], list[_Four], memoryview]:
     return rows[:count], rows[count:], whole[first : first + nbytes]
 
 
-def unpack(message: memoryview | bytes | Handle, family: Family) -> Any:
-    """Make the object of a message; a bundle is dropped.
+def unpack(message: memoryview | bytes | Bundle) -> Any:
+    """Make the object of a message.
 
     Its arrays and tables are views of the blocks that the message carried, and hold them.
     """
     if isinstance(message, bytes | memoryview):
         return pickle.loads(message)  # noqa: S301 - as `multiprocessing`
-    _, _, offset, nbytes = message
-    kept = False
-    try:
-        whole = family.view[offset : offset + nbytes]
-        handles, buffers, data = _parts(whole)
-        blocks: list[Any] = [borrow(family, handle) for handle in handles]
-        if any(number == _SELF for number, *_ in buffers):
-            blocks.append(keep_bundle(family, message))
-            kept = True
-        outside = []
-        for number, place, length, readonly in buffers:
-            view = memoryview(blocks[number]).cast("B")[place : place + length]
-            outside.append(view.toreadonly() if readonly else view)
-        with within_family(family):
-            return pickle.loads(data, buffers=outside)  # noqa: S301
-    finally:
-        if not kept:
-            drop_bundle(family, message)
+    handles, buffers, data = _parts(message.view)
+    blocks: list[Any] = [borrow(message.family, handle) for handle in handles]
+    if any(number == _SELF for number, *_ in buffers):
+        blocks.append(message.keep())
+    outside = []
+    for number, place, length, readonly in buffers:
+        view = memoryview(blocks[number]).cast("B")[place : place + length]
+        outside.append(view.toreadonly() if readonly else view)
+    with within_family(message.family):
+        return pickle.loads(data, buffers=outside)  # noqa: S301
 
 
-def unpack_bytes(message: memoryview | Handle, family: Family) -> bytes:
+def unpack_bytes(message: memoryview | Bundle) -> bytes:
     """Bytes of a message: those that were packed, or a pickle that carries all that it needs."""
     if isinstance(message, memoryview):
         return bytes(message)
-    _, _, offset, nbytes = message
-    handles, buffers, data = _parts(family.view[offset : offset + nbytes])
-    if handles or buffers:
-        return pickle.dumps(unpack(message, family), 5)
-    try:
-        return bytes(data)
-    finally:
-        drop_bundle(family, message)
+    handles, buffers, data = _parts(message.view)
+    return pickle.dumps(unpack(message), 5) if handles or buffers else bytes(data)

@@ -20,7 +20,7 @@ from engine.channel.post import LETTER_BYTES_MAX, Post
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engine.memory.lending import Handle
+    from engine.memory.bundles import Bundle
 
 __all__ = ["Connection", "Pipe"]
 
@@ -70,7 +70,7 @@ class Connection(connection.Connection):
         self._check_readable()
         return self._post.receive(self._read)
 
-    def _send_message(self, message: bytes | Handle) -> None:
+    def _send_message(self, message: bytes | Bundle) -> None:
         try:
             self._post.send_message(message, functools.partial(os.write, self._handle))
         except ConnectionResetError as error:
@@ -93,7 +93,7 @@ class Connection(connection.Connection):
         self._send_message(bytes(buf) if small else pack_bytes(buf, self._post.family))
 
     def _recv_bytes(self, maxsize: int | None = None) -> io.BytesIO | None:
-        data = unpack_bytes(self._post.receive_message(self._read), self._post.family)
+        data = unpack_bytes(self._post.receive_message(self._read))
         if maxsize is not None and len(data) > maxsize:
             return None
         file = io.BytesIO()

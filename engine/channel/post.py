@@ -10,7 +10,7 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from engine.channel.messages import INLINE_BYTES_MAX, pack, unpack
-from engine.memory.bundles import drop_bundle
+from engine.memory.bundles import Bundle
 from engine.memory.lending import borrow, handle_of
 from engine.memory.records import CHANNEL, channel_number
 from engine.sync.shared_words import SharedWords
@@ -63,33 +63,36 @@ class Post(SharedWords):
         """Write an object as a letter."""
         self.send_message(pack(value, self._family), write)
 
-    def send_message(self, message: bytes | Handle, write: Callable[[bytes], Any]) -> None:
+    def send_message(self, message: bytes | Bundle, write: Callable[[bytes], Any]) -> None:
         """Write a message as a letter."""
         if isinstance(message, bytes):
             write(_MESSAGE + message)
             return
-        record, serial, _, _ = message
-        self._family.consign(record, self._number)
+        withdrawn = Bundle(self._family, message.handle)
         try:
-            write(_BUNDLE + _HANDLE.pack(*message))
+            self._family.consign(message.handle[0], self._number)
+            write(_BUNDLE + _HANDLE.pack(*message.handle))
         except BaseException:
-            # An interrupt may come when all is written; then either side finds the bundle gone.
-            if self._family.claim(record, serial, self._number):
-                drop_bundle(self._family, message)
+            # An interrupt may come when all is written; then one side finds the bundle gone.
+            self._claim(withdrawn)
             raise
 
     def receive(self, read: Callable[[], bytes]) -> Any:
         """Read letters until one has an object, and make that."""
-        return unpack(self.receive_message(read), self._family)
+        return unpack(self.receive_message(read))
 
-    def receive_message(self, read: Callable[[], bytes]) -> memoryview | Handle:
-        """Read letters until one has a message; a bundle is this process's from here on."""
+    def receive_message(self, read: Callable[[], bytes]) -> memoryview | Bundle:
+        """Read letters until one has a message."""
         while True:
             letter = read()
             if letter[:1] == _MESSAGE:
                 return memoryview(letter)[1:]
-            bundle: Handle = _HANDLE.unpack_from(letter, 1)
-            record, serial, _, _ = bundle
-            if self._family.claim(record, serial, self._number):
+            bundle = Bundle(self._family, _HANDLE.unpack_from(letter, 1))
+            if self._claim(bundle):
                 return bundle
             # Its sender has withdrawn it.
+
+    def _claim(self, bundle: Bundle) -> bool:
+        """Hold a bundle that the post holds; False if it does not."""
+        record, serial, _, _ = bundle.handle
+        return self._family.claim(record, serial, self._number)

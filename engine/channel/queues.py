@@ -14,8 +14,8 @@ from engine.channel import stream
 from engine.channel.messages import INLINE_BYTES_MAX, pack, unpack
 from engine.memory.arena import arena_of
 from engine.memory.arrays import address_of
-from engine.memory.bundles import drop_bundle
-from engine.memory.lending import Handle, handle_of
+from engine.memory.bundles import Bundle
+from engine.memory.lending import handle_of
 from engine.memory.records import CHANNEL, channel_number
 from engine.sync.shared_words import SharedWords, direct
 from engine.sync.waiting import FOREVER, limit_ns
@@ -36,6 +36,7 @@ _await_done = direct(stream.await_done)
 _finish_one = direct(stream.finish_one)
 
 _HANDLE = struct.Struct("=4q")
+_NOTHING = (0, 0, 0, 0)
 
 # Where the bytes of a bytes object begin: behind its header, before the byte that ends them.
 _BYTES_AT = bytes.__basicsize__ - 1
@@ -45,19 +46,24 @@ if ctypes.string_at(id(b"numcrew") + _BYTES_AT, 7) != b"numcrew":
 
 
 class _Scratch:
-    """Room for one message that was taken."""
+    """Room for one message that was taken, and before it for the handle of a bundle."""
 
-    __slots__ = ("address", "bytes", "view")
+    __slots__ = ("_bytes", "address", "message")
 
     def __init__(self) -> None:
-        self.bytes = np.empty(INLINE_BYTES_MAX, np.uint8)
-        self.address = address_of(self.bytes)
-        self.view = memoryview(self.bytes)  # type: ignore[arg-type]
+        room: Any = np.zeros(_HANDLE.size + INLINE_BYTES_MAX, np.uint8)
+        self._bytes = memoryview(room)
+        self.address = address_of(room) + _HANDLE.size
+        self.message = self._bytes[_HANDLE.size :]
 
-    def handle(self) -> Handle:
-        """Give the handle that was taken."""
-        record, serial, offset, nbytes = _HANDLE.unpack_from(self.view)
-        return record, serial, offset, nbytes
+    def bundle(self, family: Family) -> Bundle | None:
+        """Give the bundle that was taken and that nobody has been given yet."""
+        handle = _HANDLE.unpack_from(self._bytes)
+        if handle == _NOTHING:
+            return None
+        bundle = Bundle(family, handle)
+        _HANDLE.pack_into(self._bytes, 0, *_NOTHING)
+        return bundle
 
 
 # Those that nobody uses.  One for each thread would not do: a signal handler may take a
@@ -81,21 +87,12 @@ class _Stream(SharedWords):
     def _put(self, value: Any, limit: int) -> bool:
         """Put an object; False if there was no room for `limit` nanoseconds."""
         message = pack(value, self._family)
-        is_put = False
-        try:
-            is_put = self._put_message(message, limit)
-        finally:
-            if not is_put and not isinstance(message, bytes):
-                drop_bundle(self._family, message)
-        return is_put
-
-    def _put_message(self, message: bytes | Handle, limit: int) -> bool:
         key = self._key
         while True:
             if isinstance(message, bytes):
                 answer = _put_bytes(key, id(message) + _BYTES_AT, len(message))
             else:
-                answer = _put_parcel(key, *message)
+                answer = _put_parcel(key, *message.handle)
             if answer == stream.PUT:
                 return True
             if answer == stream.NO_PAGE:
@@ -123,17 +120,22 @@ class _Stream(SharedWords):
             There was none for `limit` nanoseconds.
         """
         scratch = _idle.pop() if _idle else _Scratch()
-        while True:
-            size = _take(self._key, scratch.address)
-            if size != stream.EMPTY:
-                break
-            limit = _await_message(self._key, limit) if limit else 0
-            if limit == 0:
-                _idle.append(scratch)
-                raise Empty
-        message: Any = scratch.view[:size].tobytes() if size >= 0 else scratch.handle()
-        _idle.append(scratch)
-        return unpack(message, self._family)
+        try:
+            while (size := _take(self._key, scratch.address)) == stream.EMPTY:
+                limit = _await_message(self._key, limit) if limit else 0
+                if limit == 0:
+                    raise Empty  # noqa: TRY301 - the scratch is looked through all the same
+            inline = size != stream.PARCEL
+            message: Any = (
+                scratch.message[:size].tobytes() if inline else scratch.bundle(self._family)
+            )
+        except BaseException:
+            # An interrupt may come when a bundle is taken and nobody has it, who would drop it.
+            scratch.bundle(self._family)
+            raise
+        finally:
+            _idle.append(scratch)
+        return unpack(message)
 
     def _bind(self, family: Family, lease: Lease) -> None:
         super()._bind(family, lease)

@@ -276,8 +276,8 @@ def _note_take(base, guard, at, stream, nbytes):
 def take(key, into):
     """Take the first message; its size, `EMPTY` or `PARCEL`.
 
-    `into` is where its bytes go: as many as the largest message that was put.  Of a parcel it
-    is the bundle's handle, and the caller holds the bundle then.
+    `into` is where its bytes go: as many as the largest message that was put.  The handle of a
+    parcel's bundle goes right before that, and the caller holds the bundle then.
     """
     base = base_of(key)
     stream = words_of(key)
@@ -295,7 +295,7 @@ def take(key, into):
         padded = (nbytes + WORD - 1) & -WORD
         commit(base, stream, _note_take(base, stream, 0, stream, padded))
     else:
-        _copy(into, at + WORD, nbytes)
+        _copy(into - nbytes, at + WORD, nbytes)
         guard = base + GUARD_AT
         enter_tables(base, me_of(key))
         count = note_claimed(base, 0, load(at + WORD), me_of(key))

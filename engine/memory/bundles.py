@@ -18,35 +18,64 @@ if TYPE_CHECKING:
     from engine.memory.family import Family
     from engine.memory.leases import Lease
 
-__all__ = ["drop_bundle", "keep_bundle", "make_bundle"]
+__all__ = ["Bundle", "make_bundle"]
+
+# Turns of a bundle: with its maker, in a channel, with its taker.
+MADE, TAKEN = 0, 2
 
 
-def make_bundle(family: Family, nbytes: int) -> Handle:
-    """Make a bundle that holds nothing, with room for so many bytes, manifest included.
+class Bundle:
+    """A bundle that this process holds, or may hold; dropped when this object dies.
 
-    It has to be given to a channel or dropped.
+    Parameters
+    ----------
+    family : Family
+    handle : Handle
+    turn : int
+        When this process is, or would be, its holder.  If the bundle is at another, because a
+        channel has it by now or never gave it away, the object's death changes nothing.
     """
+
+    __slots__ = ("family", "handle", "turn")
+
+    def __init__(self, family: Family, handle: Handle, turn: int = TAKEN) -> None:
+        self.family = family
+        self.handle = handle
+        self.turn = turn
+
+    @property
+    def view(self) -> memoryview:
+        """All its bytes; not to be used when the object is dead."""
+        _, _, offset, nbytes = self.handle
+        return self.family.view[offset : offset + nbytes]
+
+    def enclose(self, handle: Handle) -> None:
+        """Hold a block."""
+        record, serial, _, _ = handle
+        self.family.enclose(self.handle[0], record, serial)
+
+    def keep(self) -> Lease:
+        """Keep its bytes as long as the lease lives, but not what it holds."""
+        self.family.unpack(self.handle[0])
+        # Before there is a lease: an interrupt then costs the block and not what it holds.
+        self.turn = -1
+        return adopt(self.family, self.handle)
+
+    def __del__(self) -> None:
+        """Hold it no more, and with that nothing of what it holds."""
+        record, serial, _, _ = self.handle
+        block = self.family.drop_bundle(record, serial, self.turn)
+        if block is not None:
+            arena_of(self.family).take_back(block)
+
+
+def make_bundle(family: Family, nbytes: int) -> Bundle:
+    """Make a bundle that holds nothing, with room for so many bytes, manifest included."""
     home = arena_of(family)
-    block = home.lease(nbytes).disown()
-    try:
-        # It says how much it holds before others may take it for a bundle.
-        family.view[block[0] : block[0] + WORD] = bytes(WORD)
-        record, serial = family.lend(*block, BUNDLE)
-    except BaseException:
-        home.take_back(block)
-        raise
-    return record, serial, *block
-
-
-def drop_bundle(family: Family, bundle: Handle) -> None:
-    """Hold a bundle no more, and with that nothing of what it holds."""
-    block = family.drop(bundle[0])
-    if block is not None:
-        arena_of(family).take_back(block)
-
-
-def keep_bundle(family: Family, bundle: Handle) -> Lease:
-    """Keep the bytes of a bundle as long as the lease lives, but not what the bundle holds."""
-    lease = adopt(family, bundle)
-    family.unpack(bundle[0])
-    return lease
+    lease = home.lease(nbytes)
+    offset = lease.offset
+    # It says how much it holds before others may take it for a bundle.
+    family.view[offset : offset + WORD] = bytes(WORD)
+    block = lease.disown()
+    record, serial = family.lend(*block, BUNDLE)
+    return Bundle(family, (record, serial, *block), MADE)

@@ -206,6 +206,11 @@ class Family:
         offset, nbytes = holding.drop(self.base, self.me, index, self.fd)
         return (offset, nbytes) if offset >= 0 else None
 
+    def drop_bundle(self, index: int, serial: int, turn: int) -> tuple[int, int] | None:
+        """As `drop`, for a bundle; does nothing if another has it by now."""
+        offset, nbytes = holding.drop_bundle(self.base, self.me, index, serial, turn, self.fd)
+        return (offset, nbytes) if offset >= 0 else None
+
     def collect(self) -> tuple[int, int] | None:
         """Take back a block of this process that others were the last to hold, if there is one.
 

@@ -30,6 +30,7 @@ from engine.memory.records import (
     PLACE,
     SERIAL,
     STATE,
+    TURN,
     enter_tables,
     free_record,
     is_held,
@@ -47,6 +48,7 @@ from engine.words.members import WORD
 __all__ = [
     "collect",
     "drop",
+    "drop_bundle",
     "enclose",
     "hold",
     "keep",
@@ -104,6 +106,7 @@ def lend(base, me, offset, nbytes, kind):
     store(record + WORD * KIND, kind)
     store(record + WORD * BUNDLES, 0)
     store(record + WORD * IN_CHANNEL, 0)
+    store(record + WORD * TURN, 0)
     store(record + WORD * HOLDERS, me)
     for at in range(1, HOLDERS_MAX):
         store(record + WORD * (HOLDERS + at), 0)
@@ -238,6 +241,30 @@ def drop(base, me, index, fd):
                 store(record + WORD * (HOLDERS + at), 0)
         if not is_held(base, record):
             mine = dispose(base, me, index, fd)
+    if load(base + WORD * ORPHANS) != 0:
+        release_orphans(base, fd)
+    leave_tables(base)
+    return (place, nbytes) if mine else (-1, 0)
+
+
+@njit(cache=True)
+def drop_bundle(base, me, index, serial, turn, fd):
+    """As `drop`, for a bundle that the caller holds since it last changed its holder.
+
+    If that is not so, because somebody else has it by now, nothing is done.
+    """
+    enter_tables(base, me)
+    record = record_at(base, index)
+    place = load(record + WORD * PLACE)
+    nbytes = load(record + WORD * BYTES)
+    mine = False
+    if (
+        _is_live(record, serial)
+        and load(record + WORD * TURN) == turn
+        and load(record + WORD * HOLDERS) == me
+    ):
+        store(record + WORD * HOLDERS, 0)
+        mine = dispose(base, me, index, fd)
     if load(base + WORD * ORPHANS) != 0:
         release_orphans(base, fd)
     leave_tables(base)

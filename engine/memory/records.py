@@ -55,6 +55,7 @@ __all__ = [
     "RETURNED",
     "SERIAL",
     "STATE",
+    "TURN",
     "UNUSED",
     "channel_number",
     "enter_tables",
@@ -78,7 +79,8 @@ KIND = 6
 NEXT = 7  # in the list of free records, or of those returned to one home: index + 1
 BUNDLES = 8  # how many bundles hold it
 IN_CHANNEL = 9  # number of the channel that holds it, or 0
-HOLDERS = 10
+TURN = 10  # how often a bundle has changed its holder
+HOLDERS = 11
 HOLDERS_MAX = RECORD_WORDS - HOLDERS
 
 # States.
@@ -193,19 +195,21 @@ def note_home(base, index):
 
 @njit(cache=True)
 def note_consigned(base, at, index, channel):
-    """Note down, as number `at` and `at` + 1, that a channel holds a bundle and its holder not."""
+    """Note down, from number `at` on, that a channel holds a bundle and its holder no more."""
     guard = base + GUARD_AT
     record = record_at(base, index)
     note(base, guard, at, record + WORD * IN_CHANNEL, channel)
     note(base, guard, at + 1, record + WORD * HOLDERS, 0)
-    return at + 2
+    note(base, guard, at + 2, record + WORD * TURN, load(record + WORD * TURN) + 1)
+    return at + 3
 
 
 @njit(cache=True)
 def note_claimed(base, at, index, me):
-    """Note down, as number `at` and `at` + 1, that a member holds a bundle and no channel does."""
+    """Note down, from number `at` on, that a member holds a bundle and no channel does."""
     guard = base + GUARD_AT
     record = record_at(base, index)
     note(base, guard, at, record + WORD * IN_CHANNEL, 0)
     note(base, guard, at + 1, record + WORD * HOLDERS, me)
-    return at + 2
+    note(base, guard, at + 2, record + WORD * TURN, load(record + WORD * TURN) + 1)
+    return at + 3
