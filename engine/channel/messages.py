@@ -10,11 +10,6 @@ that holds what the message carries (see `engine.memory.records`):
                large, and whether it may be written
     pickle
     bytes      of private buffers of middling size
-
-Buffers outside of the pickle are those of its protocol 5 (PEP 574), which NumPy,
-pyarrow and pandas use.  A buffer in shared memory is carried as it is.  A private one is
-copied once: into the pickle if it is small, into the bundle, or if it is large into a block of its
-own, so that it can be kept without the others.
 """
 
 from __future__ import annotations
@@ -25,30 +20,18 @@ import struct
 from array import array
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from engine.channel.reducers import REDUCERS
-from engine.memory.addresses import lease_at, lease_below
-from engine.memory.arena import arena_of, owner_of
-from engine.memory.arrays import address_of
+from engine.channel.cargo import SELF, Cargo, copy_into
 from engine.memory.bundles import Bundle, make_bundle
-from engine.memory.ledger import count_copy
 from engine.memory.lending import borrow, handle_of, within_family
 from engine.words.members import WORD
 
 if TYPE_CHECKING:
     from engine.memory.family import Family
-    from engine.memory.leases import Lease
 
 __all__ = ["INLINE_BYTES_MAX", "pack", "pack_bytes", "unpack", "unpack_bytes"]
 
 # Messages up to this size go without a bundle.
 INLINE_BYTES_MAX = 16 * 1024
-
-# Private buffers below this size are part of the pickle, those from the other on have a
-# block of their own.
-_BUFFER_BYTES_MIN = 2 * 1024
-_BLOCK_BYTES_MIN = 64 * 1024
 
 _ALIGNMENT_BYTES = 64
 
@@ -57,73 +40,6 @@ _PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None)})
 
 _Four = tuple[int, int, int, int]
 _COUNT, _SIZES, _ROW = struct.Struct("=q"), struct.Struct("=3q"), struct.Struct("=4q")
-
-# Instead of the number of a block: the bundle itself.
-_SELF = -1
-
-
-class _Cargo:
-    """What one message carries besides its pickle.
-
-    Attributes
-    ----------
-    blocks : list of Lease
-    buffers : list of (int, int, int, int)
-        Number of the block, offset in it, size, 1 if it is read-only.
-    private : list of (int, array of bytes)
-        Which of the buffers are to stand in the bundle, and what they are.
-    """
-
-    def __init__(self, family: Family) -> None:
-        self._family = family
-        self._numbers: dict[int, int] = {}
-        self.blocks: list[Lease] = []
-        self.buffers: list[_Four] = []
-        self.private: list[tuple[int, np.ndarray[Any, Any]]] = []
-
-    def number_of(self, lease: Lease) -> int:
-        """Number of a block among those carried."""
-        number = self._numbers.setdefault(lease.address, len(self.blocks))
-        if number == len(self.blocks):
-            self.blocks.append(lease)
-        return number
-
-    def add(self, buffer: pickle.PickleBuffer) -> bool:
-        """Take a buffer out of the pickle; True if it is to stay in it."""
-        view = buffer.raw()
-        data = np.frombuffer(view, np.uint8)
-        lease = self._shared(view.obj, data)
-        place = 0
-        if lease is not None:
-            number = self.number_of(lease)
-            place = address_of(data) - lease.address
-        elif view.nbytes < _BUFFER_BYTES_MIN:
-            return True
-        elif view.nbytes < _BLOCK_BYTES_MIN:
-            number = _SELF
-            self.private.append((len(self.buffers), data))
-        else:
-            lease = arena_of(self._family).lease(view.nbytes)
-            _copy(self._family, lease.offset, data)
-            number = self.number_of(lease)
-        self.buffers.append((number, place, view.nbytes, int(view.readonly)))
-        return False
-
-    def _shared(self, owner: Any, data: np.ndarray[Any, Any]) -> Lease | None:
-        """Find the block in which a buffer lies, if other processes may hold it."""
-        address = address_of(data)
-        if not data.size or arena_of(self._family).offset_of(address) is None:
-            return None
-        lease = lease_below(owner) or lease_at(address)
-        if lease is None or (lease.record < 0 and owner_of(lease) is None):
-            return None
-        return lease
-
-
-def _copy(family: Family, offset: int, data: np.ndarray[Any, Any]) -> None:
-    """Copy bytes into the segment; other threads run meanwhile."""
-    np.copyto(np.frombuffer(family.view, np.uint8, data.size, offset), data)
-    count_copy("message", data.size)
 
 
 def pack(value: Any, family: Family) -> bytes | Bundle:
@@ -138,14 +54,12 @@ def pack(value: Any, family: Family) -> bytes | Bundle:
     if type(value) in _PLAIN:
         data = pickle.dumps(value, 5)
         return data if len(data) <= INLINE_BYTES_MAX else pack_bytes(data, family)
-    cargo = _Cargo(family)
+    cargo: Any = Cargo(family)
     file = io.BytesIO()
     pickler = pickle.Pickler(file, 5, buffer_callback=cargo.add)
-    pickler.dispatch_table = REDUCERS
-    with within_family(family) as inside:
+    pickler.dispatch_table = cargo
+    with within_family(family, cargo.blocks):
         pickler.dump(value)
-    for lease in inside.leases:
-        cargo.number_of(lease)
     view = file.getbuffer()
     if cargo.buffers or cargo.blocks or view.nbytes > INLINE_BYTES_MAX:
         return _bundle(view, cargo, family)
@@ -154,10 +68,10 @@ def pack(value: Any, family: Family) -> bytes | Bundle:
 
 def pack_bytes(data: Any, family: Family) -> Bundle:
     """Make a bundle of bytes that carries nothing."""
-    return _bundle(memoryview(data), _Cargo(family), family)
+    return _bundle(memoryview(data), Cargo(family), family)
 
 
-def _bundle(data: memoryview, cargo: _Cargo, family: Family) -> Bundle:
+def _bundle(data: memoryview, cargo: Cargo, family: Family) -> Bundle:
     handles = [handle_of(one) for one in cargo.blocks]
     count = len(handles)
     head = 1 + 2 * count
@@ -165,7 +79,7 @@ def _bundle(data: memoryview, cargo: _Cargo, family: Family) -> Bundle:
     end = WORD * words + data.nbytes
     for number, private in cargo.private:
         at = -(-end // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
-        cargo.buffers[number] = (_SELF, at, *cargo.buffers[number][2:])
+        cargo.buffers[number] = (SELF, at, *cargo.buffers[number][2:])
         end = at + private.size
     bundle = make_bundle(family, end)
     for handle in handles:
@@ -178,7 +92,7 @@ def _bundle(data: memoryview, cargo: _Cargo, family: Family) -> Bundle:
     whole[WORD * head : first] = memoryview(table).cast("B")
     whole[first : first + data.nbytes] = data
     for number, private in cargo.private:
-        _copy(family, bundle.handle[2] + cargo.buffers[number][1], private)
+        copy_into(family, bundle.handle[2] + cargo.buffers[number][1], private)
     return bundle
 
 
@@ -204,14 +118,19 @@ def unpack(message: memoryview | bytes | Bundle) -> Any:
         return pickle.loads(message)  # noqa: S301 - as `multiprocessing`
     handles, buffers, data = _parts(message.view)
     blocks: list[Any] = [borrow(message.family, handle) for handle in handles]
-    if any(number == _SELF for number, *_ in buffers):
-        blocks.append(message.keep())
+    with within_family(message.family, blocks):
+        return pickle.loads(data, buffers=_outside(message, buffers, blocks))  # noqa: S301
+
+
+def _outside(message: Bundle, buffers: list[_Four], blocks: list[Any]) -> list[memoryview]:
+    """Views of the buffers that stand outside of the pickle."""
+    own: Any = message.keep() if any(number == SELF for number, *_ in buffers) else None
     outside = []
     for number, place, length, readonly in buffers:
-        view = memoryview(blocks[number]).cast("B")[place : place + length]
+        view = memoryview(own if number == SELF else blocks[number]).cast("B")
+        view = view[place : place + length]
         outside.append(view.toreadonly() if readonly else view)
-    with within_family(message.family):
-        return pickle.loads(data, buffers=outside)  # noqa: S301
+    return outside
 
 
 def unpack_bytes(message: memoryview | Bundle) -> bytes:

@@ -1,8 +1,7 @@
-"""How NumPy arrays and Arrow data are pickled for a message, where their own way would copy more.
+"""How Arrow data are pickled for a message, where their own way would copy more.
 
-Both have a way of their own to leave their bytes outside of a pickle.  NumPy's copies arrays that
-are not contiguous, and pyarrow's takes whole buffers along of which a slice uses a
-part.  What else has been registered for `multiprocessing` or `copyreg` holds here too.
+pyarrow leaves whole buffers outside of a pickle, of which a slice uses a part.  What has
+been registered for `multiprocessing` or `copyreg` holds here too.
 """
 
 from __future__ import annotations
@@ -15,44 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.memory.addresses import lease_below
-from engine.memory.arrays import address_of, share_array
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["REDUCERS"]
+__all__ = ["reducer_of"]
 
 # Below this size a table is written into the pickle.
 _STREAM_BYTES_MIN = 16 * 1024
 
-# Kinds of dtypes that have a buffer of their own; of others, above all dates, NumPy gives none,
-# and would write their bytes into the pickle.
-_EXPORTED = frozenset("biufcSU")
-
 _Reduced = tuple[Any, ...]
-
-
-def _reduce_array(array: np.ndarray[Any, Any]) -> str | _Reduced:
-    flags, dtype = array.flags, array.dtype
-    whole = flags.c_contiguous or flags.f_contiguous
-    if dtype.hasobject or dtype.itemsize == 0 or (whole and dtype.kind in _EXPORTED):
-        return array.__reduce_ex__(5)
-    lease: Any = None if whole else lease_below(array)
-    if lease is None and not whole:
-        array = share_array(array)
-        if dtype.kind in _EXPORTED or not (array.flags.c_contiguous or array.flags.f_contiguous):
-            return array.__reduce_ex__(5)
-    span: Any
-    if lease is None:
-        span = array.reshape(-1, order="A").view(np.uint8)
-        place = 0
-    else:
-        low, high = np.lib.array_utils.byte_bounds(array)
-        span = np.ndarray(high - low, np.uint8, lease, low - lease.address)
-        span.flags.writeable = flags.writeable
-        place = address_of(array) - low
-    return np.ndarray, (array.shape, dtype, pickle.PickleBuffer(span), place, array.strides)
 
 
 def _reduce_arrow(data: Any) -> str | _Reduced:
@@ -111,18 +81,11 @@ def _arrow_from(stream: Any, kind: str) -> Any:
     return batch if kind == "RecordBatch" else batch.column(0)
 
 
-class _Reducers(dict[type, "Callable[[Any], Any]"]):
-    """Reducers by class, as `pickle.Pickler.dispatch_table`."""
-
-    def __missing__(self, cls: type) -> Callable[[Any], Any]:
-        """Look where others register theirs; a class without one is a KeyError."""
-        if cls.__module__ == "pyarrow.lib":
-            pa = sys.modules["pyarrow"]
-            if issubclass(cls, pa.Array | pa.ChunkedArray | pa.Table | pa.RecordBatch):
-                self[cls] = _reduce_arrow
-                return _reduce_arrow
-        found = ForkingPickler._extra_reducers.get(cls)  # type: ignore[attr-defined]  # noqa: SLF001
-        return found or copyreg.dispatch_table[cls]
-
-
-REDUCERS = _Reducers({np.ndarray: _reduce_array})
+def reducer_of(cls: type) -> Callable[[Any], Any]:
+    """Find the reducer of a class, ours or registered by others; none is a KeyError."""
+    if cls.__module__ == "pyarrow.lib":
+        pa = sys.modules["pyarrow"]
+        if issubclass(cls, pa.Array | pa.ChunkedArray | pa.Table | pa.RecordBatch):
+            return _reduce_arrow
+    found: Any = ForkingPickler._extra_reducers.get(cls)  # type: ignore[attr-defined]  # noqa: SLF001
+    return found or copyreg.dispatch_table[cls]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
-__all__ = ["Handle", "adopt", "borrow", "handle_of", "travelling", "within_family"]
+__all__ = ["Handle", "adopt", "borrow", "carried", "handle_of", "travelling", "within_family"]
 
 Handle = tuple[int, int, int, int]
 """Record, serial, offset, size in bytes."""
@@ -228,16 +228,14 @@ class within_family:  # noqa: N801 - used like a function
     ----------
     family : Family, optional
         Default: the one in whose segment this process allocates.
-
-    Attributes
-    ----------
-    leases : list of Lease
-        Of the blocks that were named.  Somebody has to hold them until all is unpickled.
+    leases : list of Lease, optional
+        Where those of the blocks that are named go.  Somebody has to hold them until all is
+        unpickled.  Then it is those that somebody held.
     """
 
-    def __init__(self, family: Family | None = None) -> None:
+    def __init__(self, family: Family | None = None, leases: list[Lease] | None = None) -> None:
         self.family = family or home_family()
-        self.leases: list[Lease] = []
+        self.leases = [] if leases is None else leases
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -248,6 +246,12 @@ class within_family:  # noqa: N801 - used like a function
     def __exit__(self, *_: object) -> None:
         """End."""
         _within.entered = self._outer
+
+
+def carried(number: int) -> Lease:
+    """Give one of the blocks that came with what this thread unpickles."""
+    lease: Lease = _within.entered.leases[number]
+    return lease
 
 
 def travelling(family: Family, lease: Lease) -> tuple[Callable[..., Any], tuple[Any, ...]]:
