@@ -17,8 +17,8 @@ from engine import system
 from engine.atomics import load
 from engine.errors import BarrierBrokenError
 from engine.memory.arrays import address_of
+from engine.sync.barrier_party import BARRIER_WORDS
 from engine.sync.barrier_words import (
-    BARRIER_WORDS,
     BROKEN,
     BY_DEFAULT,
     COUNT,

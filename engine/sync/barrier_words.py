@@ -15,12 +15,6 @@ No wake-up is lost: before it sleeps on `STATE`, a waiter counts itself in `PARK
 then looks at the state once more; whoever opens changes the state and only then looks at
 `PARKED`.  In the single order of these four operations one of the two sees the other.  Who
 is killed in its sleep is forgotten when the barrier opens (see `engine.sync.sleepers`).
-
-Who takes part is noted in `PARTY` before it arrives for the first time.  If one of
-these is killed, wherever, the barrier does not open again and is broken by the next
-who looks around, which each waiter does after a slice and the last one to arrive before
-it opens.  A process that ended in an
-orderly way may have been done with the barrier, and breaks nothing.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
@@ -31,7 +25,8 @@ from numba import njit, types
 
 from engine.atomics import EVERYONE, compare_exchange, load, monotonic_ns, pause, store
 from engine.errors import BarrierBrokenError
-from engine.sync.shared_words import me_of, members_of, words_of
+from engine.sync.barrier_party import has_lost_one, strike_off_the_dead, take_part
+from engine.sync.shared_words import words_of
 from engine.sync.sleepers import get_up, lie_down, wake_counted
 from engine.sync.waiting import (
     check_signals,
@@ -41,10 +36,9 @@ from engine.sync.waiting import (
     signals_failed,
     slice_ns,
 )
-from engine.words.members import WORD, is_dead, was_killed
+from engine.words.members import WORD
 
 __all__ = [
-    "BARRIER_WORDS",
     "BROKEN",
     "BY_DEFAULT",
     "COUNT",
@@ -74,10 +68,7 @@ PARTIES = 32
 SPIN_NS = 33
 HAS_ACTION = 34
 DEFAULT_LIMIT = 35
-PARTY_USED = 36  # no entry from here on was ever used
-PARTY = 48
-_PARTY_MAX = 64
-BARRIER_WORDS = PARTY + _PARTY_MAX
+# 36 and from 48 on: who takes part; see `engine.sync.barrier_party`.
 
 COUNT = (1 << 12) - 1
 BROKEN = 1 << 12
@@ -114,39 +105,6 @@ def _wake_all(barrier, counted):
     wake_counted(barrier + WORD * PARKED, barrier, EVERYONE, counted)
 
 
-@njit(cache=True)
-def _take_part(key):
-    """Note that this process uses the barrier, at its first wait."""
-    barrier = words_of(key)
-    members = members_of(key)
-    me = me_of(key)
-    used = load(barrier + WORD * PARTY_USED)
-    for at in range(used):
-        if load(barrier + WORD * (PARTY + at)) == me:
-            return
-    for at in range(_PARTY_MAX):
-        entry = barrier + WORD * (PARTY + at)
-        who = load(entry)
-        vacant = who == 0 or (is_dead(members, who) and not was_killed(members, who))
-        if vacant and compare_exchange(entry, who, me) == who:
-            while (
-                used <= at and compare_exchange(barrier + WORD * PARTY_USED, used, at + 1) != used
-            ):
-                used = load(barrier + WORD * PARTY_USED)
-            return
-
-
-@njit(cache=True)
-def _lost_one(key):
-    """Tell whether a process that took part was killed."""
-    barrier = words_of(key)
-    for at in range(load(barrier + WORD * PARTY_USED)):
-        who = load(barrier + WORD * (PARTY + at))
-        if who != 0 and was_killed(members_of(key), who):
-            return True
-    return False
-
-
 @njit(types.void(types.intp), cache=True)
 def abort_barrier(key):
     """Break the barrier."""
@@ -163,11 +121,7 @@ def abort_barrier(key):
 def reset_barrier(key):
     """Make the barrier as new; whoever waits gets an error."""
     barrier = words_of(key)
-    party = barrier + WORD * PARTY
-    for at in range(_PARTY_MAX):
-        who = load(party + WORD * at)
-        if who != 0 and is_dead(members_of(key), who):
-            compare_exchange(party + WORD * at, who, 0)
+    strike_off_the_dead(key)
     while True:
         counted = load(barrier + WORD * PARKED)
         state = load(barrier)
@@ -198,7 +152,7 @@ def _arrive(key, deadline):
     """Arrive; the index of arrival, with the generation above it."""
     barrier = words_of(key)
     parties = load(barrier + WORD * PARTIES)
-    _take_part(key)
+    take_part(key)
     while True:
         state = load(barrier)
         if state & BROKEN:
@@ -207,7 +161,7 @@ def _arrive(key, deadline):
         if count < parties:
             # Without an action the last one opens the barrier in the same step.
             last = count == parties - 1
-            if last and _lost_one(key):
+            if last and has_lost_one(key):
                 abort_barrier(key)
                 continue
             opens = last and load(barrier + WORD * HAS_ACTION) == 0
@@ -223,7 +177,7 @@ def _arrive(key, deadline):
             if rest == 0:
                 abort_barrier(key)
                 raise BarrierBrokenError
-            if _lost_one(key):
+            if has_lost_one(key):
                 abort_barrier(key)
             counted_in = lie_down(barrier + WORD * PARKED)
             if load(barrier) == state:
@@ -281,7 +235,7 @@ def _wait_after_arrival(key, arrival, deadline):
                 break
     while not _has_ended(barrier, generation):
         rest = slice_ns(deadline)
-        if rest == 0 or _lost_one(key):
+        if rest == 0 or has_lost_one(key):
             abort_barrier(key)
             continue
         state = load(barrier)

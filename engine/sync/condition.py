@@ -16,24 +16,26 @@ from numba.extending import overload_method
 
 from engine.memory.arrays import address_of
 from engine.sync.compiled import SharedWordsType, key_of, limit_of, register
-from engine.sync.condition_places import (
-    CONDITION_WORDS,
+from engine.sync.condition_lock import (
     FOREIGN,
     KIND_AT,
     LOCK_AT,
-    NOTIFIED,
     OF_LOCK,
     OF_RLOCK,
+    acquire_condition,
+    release_condition,
+)
+from engine.sync.condition_places import (
+    CONDITION_WORDS,
+    NOTIFIED,
     PLACE_WORDS,
     PLACES,
     PLACES_MAX,
     WAITS,
-    acquire_condition,
     leave_place,
     notify,
     notify_some,
     regain,
-    release_condition,
     take_place,
     wait_at_place,
     wait_for_notice,

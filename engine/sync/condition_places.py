@@ -24,50 +24,34 @@ from __future__ import annotations
 from numba import njit, types
 
 from engine.atomics import compare_exchange, load, pause, store, wake
-from engine.sync.lock_word import DEPTH, THREAD, acquire_lock, release_lock
-from engine.sync.rlock import acquire_rlock, is_mine, release_rlock
+from engine.sync.condition_lock import acquire_fully, holds_lock, release_fully
 from engine.sync.shared_words import me_of, members_of, words_of
 from engine.sync.waiting import (
-    FOREVER,
     SPINS,
     deadline_after,
     park_apart,
     raise_ready,
     signals_failed,
     slice_ns,
-    thread_token,
 )
 from engine.words.members import WORD, is_dead
 
 __all__ = [
     "CONDITION_WORDS",
-    "FOREIGN",
-    "KIND_AT",
-    "LOCK_AT",
     "NOTIFIED",
-    "OF_LOCK",
-    "OF_RLOCK",
     "PLACES",
     "PLACES_MAX",
     "PLACE_WORDS",
     "WAITS",
-    "acquire_condition",
     "leave_place",
     "notify",
     "notify_some",
     "regain",
-    "release_condition",
     "take_place",
     "wait_at_place",
     "wait_for_notice",
     "wait_in_turn",
 ]
-
-# Words of the key, beside those of every key: the lock's key, and what kind of lock it is.
-LOCK_AT, KIND_AT = 2, 3
-
-# Of locks that are not ours, which only Python code can acquire.
-OF_LOCK, OF_RLOCK, FOREIGN = 0, 1, 2
 
 # Words.
 TICKETS = 0
@@ -78,44 +62,6 @@ PLACE_WORDS = 2
 CONDITION_WORDS = PLACES + PLACES_MAX * PLACE_WORDS
 
 WAITS, _GOES = 1, 2
-
-
-@njit(cache=True)
-def _lock_of(key):
-    return load(key + WORD * LOCK_AT)
-
-
-@njit(cache=True)
-def _is_rlock(key):
-    kind = load(key + WORD * KIND_AT)
-    if kind == FOREIGN:
-        raise TypeError("in compiled code the lock of a condition must be an engine.Lock or RLock")
-    return kind == OF_RLOCK
-
-
-@njit(cache=True)
-def _holds_lock(key):
-    """Tell whether the caller holds the lock: its thread, or with a Lock its process."""
-    lock = _lock_of(key)
-    if _is_rlock(key):
-        return is_mine(lock)
-    return load(words_of(lock)) >> 2 == me_of(lock)
-
-
-@njit(nogil=True, cache=True)
-def acquire_condition(key, limit):
-    """Acquire the lock of a condition."""
-    lock = _lock_of(key)
-    return acquire_rlock(lock, limit) if _is_rlock(key) else acquire_lock(lock, limit)
-
-
-@njit(cache=True)
-def release_condition(key):
-    """Release the lock of a condition."""
-    if _is_rlock(key):
-        release_rlock(_lock_of(key))
-    else:
-        release_lock(_lock_of(key))
 
 
 @njit(cache=True)
@@ -172,29 +118,6 @@ def _sleep(key, place, deadline):
 
 
 @njit(cache=True)
-def _release_fully(key):
-    """Release the lock, however often it was acquired; return how often."""
-    lock = _lock_of(key)
-    if not _is_rlock(key):
-        release_lock(lock)
-        return 1
-    depth = load(words_of(lock) + WORD * DEPTH)
-    store(words_of(lock) + WORD * DEPTH, 1)
-    release_rlock(lock)
-    return depth
-
-
-@njit(cache=True)
-def _acquire_fully(key, depth):
-    """Acquire the lock as often as it was acquired before `_release_fully`."""
-    acquire_condition(key, FOREVER)
-    if _is_rlock(key):
-        words = words_of(_lock_of(key))
-        store(words + WORD * DEPTH, depth)
-        store(words + WORD * THREAD, thread_token())
-
-
-@njit(cache=True)
 def _find_place(key):
     place = _take_place(key)
     if place == 0:
@@ -205,7 +128,7 @@ def _find_place(key):
 @njit(cache=True)
 def _begin_wait(key):
     """Take a place to wait at, if the caller holds the lock."""
-    if not _holds_lock(key):
+    if not holds_lock(key):
         raise AssertionError("must acquire() condition before using wait()")
     return _find_place(key)
 
@@ -226,7 +149,7 @@ def wait_in_turn(key, turn, limit):
         Of a word that is 0: how often the lock has to be acquired again.
     """
     place = _begin_wait(key)
-    store(turn, _release_fully(key))
+    store(turn, release_fully(key))
     answer = _sleep(key, place, deadline_after(limit))
     if answer < 0:
         raise_ready()
@@ -238,7 +161,7 @@ def regain(key, turn):
     """Acquire the lock as often as `wait_in_turn` has released it."""
     depth = load(turn)
     if depth > 0:
-        _acquire_fully(key, depth)
+        acquire_fully(key, depth)
 
 
 @njit(types.void(types.intp, types.intp), cache=True)
@@ -282,11 +205,11 @@ def wait_for_notice(key, limit):
     does not release it on the way out.
     """
     place = _begin_wait(key)
-    depth = _release_fully(key)
+    depth = release_fully(key)
     answer = _sleep(key, place, deadline_after(limit))
     if answer < 0:
         raise_ready()
-    _acquire_fully(key, depth)
+    acquire_fully(key, depth)
     return answer > 0
 
 
@@ -320,6 +243,6 @@ def notify_some(key, count):
 @njit(types.void(types.intp, types.int64), cache=True)
 def notify(key, count):
     """Let the `count` that have waited longest go on."""
-    if not _holds_lock(key):
+    if not holds_lock(key):
         raise AssertionError("lock is not owned")
     notify_some(key, count)
