@@ -16,6 +16,7 @@ from asv_benchmarks.lines.row import Row
 from asv_benchmarks.lines.soaked import line_deaths
 from asv_benchmarks.lines.stream import line_stream
 from asv_benchmarks.lines.sync import line_barrier, line_lock
+from asv_benchmarks.lines.tasks import line_pool_map
 
 __all__ = ["LINES", "Row"]
 
@@ -32,5 +33,6 @@ LINES: dict[str, Callable[..., list[Row]]] = {
     "lock": line_lock,
     "handoff": line_handoff,
     "small": line_small,
+    "pool-map": line_pool_map,
 }
 """What measures each line, by its name; with ``quick=True`` in a second, for a try."""
