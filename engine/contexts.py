@@ -108,6 +108,13 @@ class _OurObjects:
         manager.start()
         return manager
 
+    @property
+    def Pool(self) -> type[Any]:  # noqa: N802
+        """See `engine.Pool`, whose workers are started in one way whatever the context."""
+        from engine.pool.pool import Pool
+
+        return Pool
+
 
 class _ForkContext(_OurObjects, context.ForkContext):  # type: ignore[misc]
     Process = _ForkProcess  # type: ignore[assignment]

@@ -163,23 +163,27 @@ class WorkerDiedError(EngineError, RuntimeError):
     ----------
     kernel : str
         Name of the function.
-    chunk : tuple of int
-        Half-open range [start, stop) of the outer axis that was being computed.
+    chunk : tuple of int or None
+        Half-open range [start, stop) of the outer axis, or of the items of a `map`, that was
+        being computed; None for a single call.
     exitcode : int
         As in `multiprocessing`: negative for a signal, else the exit status.
     attempts : int
         How many workers it ended.
     """
 
-    def __init__(self, *, kernel: str, chunk: tuple[int, int], exitcode: int, attempts: int):
+    def __init__(self, *, kernel: str, chunk: tuple[int, int] | None, exitcode: int, attempts: int):
         self.kernel = kernel
         self.chunk = chunk
         self.exitcode = exitcode
         self.attempts = attempts
+        several = "es" if attempts != 1 else ""
+        place = "" if chunk is None else f" at chunk [{chunk[0]}, {chunk[1]})"
+        part = "call" if chunk is None else "chunk"
         super().__init__(
-            f"{kernel} ended {attempts} worker process{'es' if attempts != 1 else ''} at chunk "
-            f"[{chunk[0]}, {chunk[1]}): {describe_exitcode(exitcode)}. The pool has replaced them "
-            "and works on. Run the chunk alone in this process to find the cause."
+            f"{kernel} ended {attempts} worker process{several}{place}: "
+            f"{describe_exitcode(exitcode)}. The pool has replaced them and works on. Run the "
+            f"{part} alone in this process to find the cause."
         )
 
 

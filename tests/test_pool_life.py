@@ -66,6 +66,7 @@ def test_an_ended_pool_refuses_calls(end):
     assert_still_works(pool)
     workers = [psutil.Process(pid) for pid in pids(pool)]
     getattr(pool, end)()
+    pool.join()
     assert are_gone(workers)
     for _ in range(2):
         with pytest.raises(engine.PoolClosedError, match="closed"):
@@ -105,15 +106,17 @@ def test_a_pool_that_was_never_used_starts_and_leaves_nothing():
 
 
 def test_a_pool_dropped_without_close_ends():
-    """The last reference is enough."""
+    """The last reference is enough, and a warning says that it was left to that."""
     pool = engine.Pool(2)
     assert_still_works(pool)
     workers = [psutil.Process(pid) for pid in pids(pool)]
-    del pool
     gc.collect()
+    with pytest.warns(ResourceWarning, match="unclosed running"):
+        del pool
     assert eventually(lambda: are_gone(workers))
 
 
+@pytest.mark.filterwarnings("ignore:unclosed running:ResourceWarning")
 def test_a_pool_that_dies_on_its_own_supervisors_thread(monkeypatch):
     """The collector may run anywhere; the thread then ends itself, without a word."""
     complaints = []

@@ -49,12 +49,16 @@ LINE = 16
 BELL = 0  # a doorbell: rung when there is a job or an order to close
 PARKED = 1
 CLOSING = 2  # 1: leave when no job is open
+CALLS = 3  # offset of the pool's table of calls, 0 as long as it has none
 JOB = LINE  # serial of the job announced, 0 for none
 CHUNK = LINE + 1  # 1 + number of the chunk being run, 0 for none
 CHUNKS_RUN = LINE + 2  # for statistics
 SLOT = LINE + 3  # number of the slot of the job announced
 # What the caller, which has such words in private memory, claimed but has not yet run:
 HELD, HELD_STOP = LINE + 4, LINE + 5
+# 1: looks for work or waits for it.  Whoever wakes this worker for a call sets it to 0,
+# so that the next call wakes another.
+WAITING = LINE + 6
 WORKER_WORDS = 2 * LINE
 
 # Words of a job slot, from its first line.

@@ -21,6 +21,7 @@ from numba import njit, types
 from engine.atomics import await_ring, fetch_add, load, monotonic_ns, store, store_after, store_byte
 from engine.pool.board import (
     BELL,
+    CALLS,
     CHUNK,
     CHUNKS_RUN,
     CLOSING,
@@ -41,10 +42,13 @@ from engine.pool.board import (
     SLOT_WORDS,
     SPEC_BYTES,
     STOP,
+    WAITING,
     WORD,
+    WORKER_WORDS,
     announce,
     withdraw,
 )
+from engine.pool.call_table import claim_call, has_ready, wake_one
 from engine.pool.driver import relocate, run_range
 
 __all__ = ["claim_chunk", "finish_chunk", "run_claims", "serve"]
@@ -157,12 +161,13 @@ def run_claims(program, scratch, slot, me, segment, budget_ns):
         types.int64[::1],
         types.int64,
         types.int64,
+        types.int64,
     ),
     nogil=True,
     cache=True,
 )
-def serve(slots, me, rank, segment, keys, inners, program, scratch, spin_ns, park_ns):
-    """Wait for jobs, and run those that need nothing but a loaded kernel.
+def serve(slots, me, rank, segment, keys, inners, program, scratch, spin_ns, park_ns, calls_first):
+    """Wait for jobs and calls, and run jobs that need nothing but a loaded kernel.
 
     Parameters
     ----------
@@ -175,12 +180,16 @@ def serve(slots, me, rank, segment, keys, inners, program, scratch, spin_ns, par
         Room for a program, and for the driver.
     spin_ns, park_ns : int
         How long to look at the bell, and how long to sleep at most.
+    calls_first : int
+        1 to look for calls before jobs.  Whoever takes turns keeps neither waiting for
+        ever behind the other.
 
     Returns
     -------
     int
         The slot of a job that was announced and needs Python code; -1 if there was
-        nothing to do for `park_ns`, a signal came, or the pool closes.
+        nothing to do for `park_ns`, a signal came, or the pool closes; -2 - k if call k
+        was claimed.
 
     Notes
     -----
@@ -192,13 +201,30 @@ def serve(slots, me, rank, segment, keys, inners, program, scratch, spin_ns, par
         # Rung since this was read: look again.  A ring that comes before the look below
         # but after this costs one more look, never a lost job.
         seen = load(bell)
-        index = announce(slots, SLOT_WORDS, me, rank)
-        if index < 0:
+        # Before the look: whoever publishes a call after the look finds this worker.
+        store(me + WORD * WAITING, 1)
+        offset = load(me + WORD * CALLS)
+        table = segment + offset
+        index, call = -1, -1
+        if offset != 0 and calls_first != 0:
+            call = claim_call(table, rank)
+        if call < 0:
+            index = announce(slots, SLOT_WORDS, me, rank)
+            if index < 0 and offset != 0 and calls_first == 0:
+                call = claim_call(table, rank)
+        if index < 0 and call < 0:
             if load(me + WORD * CLOSING) != 0:
                 return -1
             if await_ring(bell, seen, spin_ns, park_ns) == seen:
                 return -1
             continue
+        store(me + WORD * WAITING, 0)
+        if offset != 0 and has_ready(table):
+            # Perhaps it was this worker that was woken for it.
+            wake_one(me - WORD * WORKER_WORDS * rank, (slots - me) // (WORD * WORKER_WORDS) + rank)
+        if call >= 0:
+            return -2 - call
+        calls_first = 1
         store(me + WORD * SLOT, index)
         slot = slots + WORD * SLOT_WORDS * index
         key = load(slot + WORD * KEY)

@@ -164,7 +164,7 @@ class Job:
             See there.  An exception of the user's function is raised as it is.
         """
         ranks = self._pool.compiled_ranks if self._join is not None else self._pool.processes
-        self._supervisor.want(ranks)
+        self._pool.want(ranks)
         try:
             self._held = self._pool.take_slot(self._left_s())
         except builtins.TimeoutError:
@@ -179,7 +179,7 @@ class Job:
                 if self._order is None:
                     return
                 ranks = self._pool.processes
-                self._supervisor.want(ranks)
+                self._pool.want(ranks)
                 self._join = None
         except BaseException as error:
             self._abandon(slot, error)

@@ -1,14 +1,18 @@
 """The pool: a team of worker processes, and the way to get one.
 
-See `engine.pool.job` for how a call runs on it, `engine.pool.board` for how the
-processes meet, and `engine.pool.supervisor` for how workers are kept alive.
+See `engine.pool.job` for how a job runs on it, `engine.pool.calls` for how single calls
+do, `engine.pool.board` for how the processes meet, and `engine.pool.supervisor` for how
+workers are kept alive.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import threading
+import warnings
 import weakref
+from multiprocessing.pool import CLOSE, INIT, RUN, TERMINATE
 from typing import TYPE_CHECKING, Any, Self
 
 from engine import system
@@ -18,6 +22,7 @@ from engine.pool.board import Board
 from engine.pool.checks import whole_number
 from engine.pool.functions import dump_function
 from engine.pool.kernel import Payload
+from engine.pool.pool_calls import PoolCalls
 from engine.pool.slots import FreeSlots
 from engine.pool.supervisor import Supervisor
 
@@ -25,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
+    from engine.pool.calls import Calls
+    from engine.pool.recruit import WorkerRecord
     from engine.pool.slots import Slot
 
 __all__ = ["Pool", "current_pool", "default_pool"]
@@ -34,12 +41,18 @@ __all__ = ["Pool", "current_pool", "default_pool"]
 _SPIN_NS = 500_000
 
 
-class Pool:
-    """Worker processes that run kernels over shared memory.
+class Pool(PoolCalls):
+    """Worker processes that run kernels over shared memory, and calls of Python functions.
+
+    It has the methods of `multiprocessing.Pool`, with the same contracts, and is
+    what `parallel_map` and its like run on.
 
     Workers start without importing the user's main module, so no
     ``if __name__ == "__main__"`` guard is needed, and they start when first
-    needed.  A worker that dies is replaced, and what it was doing is done again.
+    needed, or at once if they have an initializer to run.  A worker that dies is
+    replaced; chunks of `parallel_map` that it was computing are computed again, and calls
+    of Python functions if `retries` says so, but for those that it had not begun, which
+    always are.
 
     Parameters
     ----------
@@ -51,7 +64,7 @@ class Pool:
     initargs : sequence
         Arguments of the initializer.
     maxtasksperchild : int, optional
-        Replace a worker after it took part in so many calls.
+        Replace a worker after it took part in so many calls, or ran so many tasks.
     isolate : bool
         Run kernels in workers only.  By default the caller computes too, beside
         ``processes - 1`` workers, which is faster, but lets a kernel that
@@ -65,12 +78,14 @@ class Pool:
     Notes
     -----
     Concurrency: several threads may make calls on one pool at once.  A pool
-    belongs to the process that made it.
+    belongs to the process that made it.  Dropped without `close` or `terminate` it ends
+    its workers, with a `ResourceWarning`.
 
     Examples
     --------
     >>> with Pool(2) as pool:
     ...     parallel_map(np.sqrt, x, pool=pool)  # doctest: +SKIP
+    ...     pool.map(str.upper, names)  # doctest: +SKIP
     """
 
     def __init__(
@@ -82,6 +97,8 @@ class Pool:
         *,
         isolate: bool = False,
     ) -> None:
+        # As in multiprocessing, and by its names: no workers yet, some, closed, ended.
+        self._state = INIT
         if processes is not None:
             processes = whole_number(processes, "processes", 1)
         if maxtasksperchild is not None:
@@ -116,10 +133,42 @@ class Pool:
             keep=(payload, initializer, initargs),
         )
         self._pid = os.getpid()
-        self._closed = False
         self._slots = FreeSlots(self.board)
+        self._starting = threading.Lock()
+        self._calls: Calls | None = None
         # Also when the pool is dropped without a close, and at exit.
-        self._end_all = weakref.finalize(self, self.supervisor.close, graceful=False)
+        self._end_all = weakref.finalize(self, self.supervisor.close)
+        if initializer is not None:
+            self.want(self.processes)
+
+    def __del__(self) -> None:
+        """Warn of a pool that has workers and was not closed."""
+        if self._state == RUN and not sys.is_finalizing():
+            # Without `source`, which would keep the pool, and so its workers, as long as
+            # whoever records warnings keeps this one.
+            message = f"unclosed running multiprocessing pool {self!r}"
+            warnings.warn(message, ResourceWarning, stacklevel=2)
+
+    @property
+    def _closed(self) -> bool:
+        return self._state not in (INIT, RUN)
+
+    @property
+    def _pool(self) -> list[WorkerRecord]:
+        """The workers, started if they were not; under the name that multiprocessing uses."""
+        if not self._closed:
+            self.want(self.processes)
+        return self.supervisor.whole_team()
+
+    def _repopulate_pool(self) -> None:
+        """Wait until dead workers are replaced; under the name that multiprocessing uses."""
+        self.supervisor.whole_team()
+
+    def want(self, ranks: int) -> None:
+        """Start workers and keep them, now and from now on."""
+        self.supervisor.want(ranks)
+        if self._state == INIT and ranks:
+            self._state = RUN
 
     @property
     def compiled_ranks(self) -> int:
@@ -133,7 +182,7 @@ class Pool:
 
     def start(self) -> None:
         """Start the workers that compiled kernels need; returns at once."""
-        self.supervisor.want(self.compiled_ranks)
+        self.want(self.compiled_ranks)
 
     def rouse(self) -> None:
         """Wake the workers that compiled kernels need, for a call that is being prepared."""
@@ -165,17 +214,26 @@ class Pool:
             )
             raise PoolClosedError(message)
         if self._closed:
-            message = "this pool was closed; make a new Pool, or leave out pool="
+            message = "Pool not running: this pool was closed; make a new Pool, or leave out pool="
             raise PoolClosedError(message)
         self.supervisor.raise_failure()
 
     def close(self) -> None:
-        """Accept no more calls and let the workers end; waits for them."""
-        self._end(graceful=True)
+        """Accept no more calls; the workers end when those that were made are over.
+
+        Returns at once: `join` waits.
+        """
+        if self._pid == os.getpid() and not self._closed:
+            self._state = CLOSE
+            self.supervisor.close_when_idle()
 
     def terminate(self) -> None:
-        """End the workers at once."""
-        self._end(graceful=False)
+        """End the workers at once, and calls under way with `PoolClosedError`."""
+        if self._pid == os.getpid():
+            self._state = TERMINATE
+            self.supervisor.close()
+            self._end_all.detach()
+            self.supervisor.join()
 
     def join(self) -> None:
         """Wait until the workers have ended; `close` or `terminate` comes first.
@@ -186,8 +244,10 @@ class Pool:
             The pool is still open.
         """
         if not self._closed:
-            message = "the pool is still open: call close() or terminate() before join()"
+            message = "the pool is still running: call close() or terminate() before join()"
             raise ValueError(message)
+        if self._pid == os.getpid():
+            self.supervisor.join()
 
     def __enter__(self) -> Self:
         """Give the pool itself."""
@@ -202,14 +262,6 @@ class Pool:
     ) -> None:
         """End the workers at once, as `multiprocessing.Pool` does."""
         self.terminate()
-
-    def _end(self, *, graceful: bool) -> None:
-        # terminate() after close() ends what close() still waits for.
-        if self._pid != os.getpid() or (self._closed and graceful):
-            return
-        self._closed = True
-        self.supervisor.close(graceful=graceful)
-        self._end_all.detach()
 
     def __repr__(self) -> str:
         """Say how many processes there are and whether the pool is open."""

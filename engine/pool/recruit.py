@@ -40,6 +40,8 @@ class WorkerRecord:
         Whether it has said that it can work.
     counted : Counter
         What it last said to have compiled and loaded.
+    exitcode : int or None
+        How it ended, None while it lives.
     """
 
     rank: int
@@ -49,6 +51,16 @@ class WorkerRecord:
     process_fd: int = -1
     ready: bool = False
     counted: Counter[str] = field(default_factory=Counter)
+    exitcode: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What multiprocessing would call it."""
+        return f"PoolWorker-{self.serial}"
+
+    def is_alive(self) -> bool:
+        """Tell whether it runs, as far as the caller knows."""
+        return self.exitcode is None
 
 
 def recruit(
@@ -62,7 +74,7 @@ def recruit(
         It could not be asked.
     """
     worker = board.view(board.worker(rank), words.WORKER_WORDS)
-    worker[words.JOB] = worker[words.CHUNK] = worker[words.CLOSING] = 0
+    worker[words.JOB] = worker[words.CHUNK] = worker[words.CLOSING] = worker[words.WAITING] = 0
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     witness = (os.getpid(), _WITNESS.ctypes.data, int(_WITNESS[0]))
     try:

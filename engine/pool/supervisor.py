@@ -40,6 +40,7 @@ from engine.process.starter import Starter, StarterGoneError
 
 if TYPE_CHECKING:
     from engine.pool.board import Board
+    from engine.pool.calls import Calls
     from engine.pool.job import Job
 
 __all__ = ["Supervisor"]
@@ -76,8 +77,9 @@ class Supervisor:
         self.jobs: dict[int, Job] = {}
         self.failure: EngineError | None = None
         self.deaths = 0
-        self._waits_for_jobs = False
+        self._ends_when_idle = False
         self._heard = 0
+        self._calls: Calls | None = None
         self._pid = os.getpid()
         self._board = board
         self._config = config
@@ -142,9 +144,37 @@ class Supervisor:
         others may be in the supervisor's hands just now.  It says so before it looks
         for the job, and this looks after the job is gone, so one of them sees the other.
         """
-        if self._heard == serial or self._waits_for_jobs:
+        if self._heard == serial:
             with self.lock:
                 self.lock.notify_all()
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Look whether a pool that was closed has come to its end."""
+        if self._ends_when_idle:
+            with self.lock:
+                if self._wake_writer >= 0:
+                    os.write(self._wake_writer, b"w")
+
+    def serve(self, calls: Calls) -> None:
+        """Tell the pool's calls of deaths, and of the end, from now on."""
+        with self.lock:
+            self._calls = calls
+            if self.failure is not None:
+                calls.abort(self.failure)
+                calls.stop(wait=False)
+
+    def whole_team(self) -> list[WorkerRecord]:
+        """Wait until every wanted worker runs; give them by rank."""
+        with self.lock:
+            self.lock.wait_for(
+                lambda: (
+                    self.failure is not None
+                    or self._closing
+                    or sum(one.pid > 0 for one in self._workers.values()) == self._wanted
+                )
+            )
+            return sorted(self._workers.values(), key=lambda one: one.rank)
 
     def workers(self) -> list[WorkerRecord]:
         """The workers that run or are being started."""
@@ -156,24 +186,26 @@ class Supervisor:
         with self.lock:
             return sum((one.counted for one in self._workers.values()), self._past)
 
-    def close(self, *, graceful: bool) -> None:
-        """End all workers, after their current job if `graceful`, and the thread."""
+    def close_when_idle(self) -> None:
+        """End all workers when no job runs and no call is left; returns at once."""
+        with self.lock:
+            self._ends_when_idle = True
+            if self._thread is not None:
+                if self._wake_writer >= 0:
+                    os.write(self._wake_writer, b"w")
+                return
+            self._closing = True
+        self._release()
+
+    def close(self) -> None:
+        """End all workers and the thread."""
         if self._pid != os.getpid():
             return  # a forked child ends; the pool is its parent's
         with self.lock:
-            if self._wake_writer < 0 or (self._closing and graceful):
+            if self._wake_writer < 0:
                 return
-            if graceful:
-                # New calls are refused by the pool; those that run come to their end.
-                self._waits_for_jobs = True
-                self.lock.wait_for(lambda: not self.jobs or self.failure is not None)
             self._closing = True
-            if graceful and self._starter is not None:
-                for rank in self._workers:
-                    store_word(self._board.worker(rank) + words.WORD * words.CLOSING, 1)
-                self.ring(self._wanted)
-                self.lock.wait_for(lambda: not self._workers)
-            if self._thread is not None and self._wake_writer >= 0:
+            if self._thread is not None:
                 os.write(self._wake_writer, b"q")
         if self._thread is None:
             self._release()
@@ -181,6 +213,25 @@ class Supervisor:
             self._thread.join()
         # On the supervisor's own thread (the last reference to a pool can die
         # anywhere) its loop sees `_closing` and releases everything by itself.
+
+    def join(self) -> None:
+        """Wait until all workers and threads have ended."""
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+        if self._calls is not None:
+            self._calls.stop(wait=True)
+
+    def _close_if_idle(self) -> None:
+        """Tell the workers of a closed pool to leave when all is done; with the lock."""
+        if not self._ends_when_idle or self._closing:
+            return
+        if self.failure is None and (self.jobs or (self._calls and self._calls.results)):
+            return
+        self._closing = True
+        for rank in self._workers:
+            store_word(self._board.worker(rank) + words.WORD * words.CLOSING, 1)
+        self.ring(self._wanted)
 
     def _release(self) -> None:
         """Give back every process and descriptor; nothing is watched after this."""
@@ -199,6 +250,9 @@ class Supervisor:
             self.failure = self.failure or _closed()
             for job in list(self.jobs.values()):
                 job.wake()
+            if self._calls is not None:
+                self._calls.abort(self.failure)
+                self._calls.stop(wait=False)
             self._selector.close()
             os.close(self._wake_reader)
             os.close(self._wake_writer)
@@ -262,6 +316,7 @@ class Supervisor:
                 elif key.fileobj.fileno() >= 0:  # type: ignore[union-attr]
                     self._hear_worker(key.data)
             self._spawn_missing()
+            self._close_if_idle()
             self.lock.notify_all()
             return not self._closing or bool(self._workers)
 
@@ -318,6 +373,8 @@ class Supervisor:
         elif verb == "retiring":
             # Leaving on purpose is no failed start, even before the first task.
             record.ready = True
+        elif verb == "room":
+            self._answer(record, self._calls.provide(*rest) if self._calls else None)
         elif verb != "loaded":
             self._hear_job(record, verb, rest)
         return True
@@ -330,10 +387,14 @@ class Supervisor:
             if job is not None:
                 job.note_error(record.rank, chunk, *detail[0])
         else:
-            answer = job.provide(record.rank, verb, chunk, *detail) if job is not None else None
-            with contextlib.suppress(OSError):
-                record.sock.send(pickle.dumps(answer))
+            self._answer(
+                record, job.provide(record.rank, verb, chunk, *detail) if job is not None else None
+            )
         self._heard = 0
+
+    def _answer(self, record: WorkerRecord, answer: int | None) -> None:
+        with contextlib.suppress(OSError):
+            record.sock.send(pickle.dumps(answer))
 
     def _bury(self, record: WorkerRecord, exitcode: int, how: str) -> None:
         """Do all that the confirmed death of a worker means."""
@@ -344,6 +405,7 @@ class Supervisor:
         record.sock.close()
         if record.process_fd >= 0:
             os.close(record.process_fd)
+        record.exitcode = exitcode
         del self._workers[record.rank]
         self._past += record.counted
         if not record.ready:
@@ -362,6 +424,9 @@ class Supervisor:
         store_word(address + words.WORD * words.JOB, 0)
         if job is not None:
             job.wake()
+        if self._calls is not None:
+            worker[words.WAITING] = 0
+            self._calls.note_death(record.rank, exitcode)
 
     def _check_starts(self) -> None:
         if self._failed_starts >= _FAILED_STARTS_MAX:
@@ -374,6 +439,8 @@ class Supervisor:
         self.failure = PoolBrokenError(f"{why}\nThe pool cannot go on; make a new one.")
         for job in list(self.jobs.values()):
             job.wake()
+        if self._calls is not None:
+            self._calls.abort(self.failure)
 
     def forget_in_child(self) -> None:
         """Close what a forked child inherited: the workers are its parent's.

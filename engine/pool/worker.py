@@ -1,4 +1,4 @@
-"""The worker process: waits at its bell, enters jobs, claims chunks, leaves.
+"""The worker process: waits at its bell, enters jobs, claims chunks, leaves; runs calls.
 
 Its loop is `engine.pool.claims.serve`, which runs what needs no Python code by itself
 and returns here, inside the job, for the rest.
@@ -31,6 +31,7 @@ from engine.memory.refs import Mapped
 from engine.pool import board as words
 from engine.pool import context, driver, peers
 from engine.pool.board import Board, withdraw
+from engine.pool.call_worker import CallRunner
 from engine.pool.claims import claim_chunk, finish_chunk, run_claims, serve
 from engine.pool.context import load_word, store_word
 from engine.pool.functions import load_function
@@ -106,6 +107,8 @@ class Worker:
         self._inners = np.zeros(_KERNELS_KEPT, np.int64)
         self._program = np.empty(_PROGRAM_WORDS, np.int64)
         self._scratch = np.empty(driver.SCRATCH_WORDS, np.int64)
+        self._calls: CallRunner | None = None
+        self._calls_first = 0
         self._limits = threadpoolctl.threadpool_limits(config["threads"])
         self._started = self._start(config)
 
@@ -146,14 +149,29 @@ class Worker:
                 self._scratch,
                 self._spin_ns,
                 _PARK_NS,
+                self._calls_first,
             )
         except Exception as error:  # noqa: BLE001 - the caller raises it as its own
             me = self._board.view(self._me, words.WORKER_WORDS)
             self._fail(self._board.slot(int(me[words.SLOT])), int(me[words.JOB]), error)
             return
+        if index == -1:
+            return
         if index >= 0:
             self._take_part(self._board.slot(index))
-            self._tasks_left -= 1
+        else:
+            self._run_call(-2 - index)
+        self._calls_first = int(index >= 0)
+        self._tasks_left -= 1
+
+    def _run_call(self, index: int) -> None:
+        """Run a call that was claimed."""
+        if self._calls is None:
+            offset = int(self._board.view(self._me, words.WORKER_WORDS)[words.CALLS])
+            self._calls = CallRunner(
+                self._segment, self._base, offset, self._loaded_function, self._ask_for
+            )
+        self._calls.run(index)
 
     def _take_part(self, slot: int) -> None:
         """Take part in an announced job, then leave it."""
@@ -193,22 +211,29 @@ class Worker:
     def _loaded(self, view: np.ndarray[Any, Any]) -> Any:
         """Give what the job's payload holds; loaded the first time."""
         key = int(view[words.KEY])
+        if not view[words.IMAGE_WORDS]:
+            return self._loaded_function(key, view[words.PAYLOAD], view[words.PAYLOAD_BYTES])
         found = self._payloads.get(key)
         if found is None:
-            code = self._bytes(view[words.PAYLOAD], view[words.PAYLOAD_BYTES])
-            if view[words.IMAGE_WORDS]:
-                found = load_kernel(code)
-                at = key % _KERNELS_KEPT
-                # Whoever stood here before goes the long way from now on.
-                self._keys[at], self._inners[at] = key, found[0]
-            else:
-                found = load_function(code)
-            self._payloads[key] = found
-            # Compiled work sends no other message that the counters could ride on.
-            self._send(("loaded",))
-            if len(self._payloads) > _PAYLOADS_KEPT:
-                self._forget_oldest()
+            found = load_kernel(self._bytes(view[words.PAYLOAD], view[words.PAYLOAD_BYTES]))
+            at = key % _KERNELS_KEPT
+            # Whoever stood here before goes the long way from now on.
+            self._keys[at], self._inners[at] = key, found[0]
+            self._keep(key, found)
         return found
+
+    def _loaded_function(self, key: int, offset: int, nbytes: int) -> Any:
+        """Give the Python callable of a payload; loaded the first time."""
+        if key not in self._payloads:
+            self._keep(key, load_function(self._bytes(offset, nbytes)))
+        return self._payloads[key]
+
+    def _keep(self, key: int, found: Any) -> None:
+        self._payloads[key] = found
+        # Compiled work sends no other message that the counters could ride on.
+        self._send(("loaded",))
+        if len(self._payloads) > _PAYLOADS_KEPT:
+            self._forget_oldest()
 
     def _forget_oldest(self) -> None:
         key, _ = self._payloads.popitem(last=False)
@@ -255,11 +280,16 @@ class Worker:
 
     def _ask(self, question: tuple[Any, ...]) -> int:
         """Ask the caller for memory; answer its address here."""
-        self._send(question)
-        answer = pickle.loads(self._sock.recv(_MESSAGE_BYTES_MAX))  # noqa: S301 - our caller
+        answer = self._ask_for(question)
         if answer is None:
             raise JobCancelledError
-        return self._base + int(answer)
+        return self._base + answer
+
+    def _ask_for(self, question: tuple[Any, ...]) -> int | None:
+        """Ask the caller for memory; answer its offset, None if there is none."""
+        self._send(question)
+        answer: int | None = pickle.loads(self._sock.recv(_MESSAGE_BYTES_MAX))  # noqa: S301
+        return answer
 
     def _set_running(self, value: int) -> None:
         store_word(self._me + words.WORD * words.CHUNK, value)

@@ -1,0 +1,136 @@
+"""What travels with a call: function, arguments and result, as bytes.
+
+Everything that turns objects into bytes for `Pool`'s methods, and back, is in this file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import pickle
+import sys
+import types
+import weakref
+from collections import OrderedDict
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+import cloudpickle
+
+from engine.memory.lending import within_family
+from engine.pool.kernel import Payload
+
+__all__ = ["APPLY", "MAP", "STARMAP", "pack", "pack_result", "payload_of", "unpack"]
+
+# How a worker calls the function with what it unpacks: `function(*args, **kwargs)` of a
+# pair, or a list of `function(item)`, or of `function(*item)`.
+APPLY, MAP, STARMAP = range(3)
+
+# By the function itself, for those that are the same in whichever way they are pickled.
+_constant: weakref.WeakKeyDictionary[FunctionType, tuple[Any, Payload]] = (
+    weakref.WeakKeyDictionary()
+)
+
+_PAYLOADS_KEPT = 256
+_payloads: OrderedDict[bytes, Payload] = OrderedDict()
+
+# How pickle says that it does not know how to pickle something.
+_REFUSALS = (pickle.PicklingError, AttributeError, TypeError)
+
+
+def pack(value: Any) -> bytes:
+    """Pickle what goes to a worker, by value what only this process's main module has.
+
+    Raises
+    ------
+    Exception
+        Whatever the pickling raises.
+    """
+    with within_family():
+        try:
+            data = pickle.dumps(value, 5)
+        except _REFUSALS as error:
+            try:
+                return cloudpickle.dumps(value, 5)
+            except Exception:  # noqa: BLE001 - pickle has said it better
+                raise error from None
+        # By its name a worker would look for it in a main module of its own.
+        return cloudpickle.dumps(value, 5) if b"__main__" in data else data
+
+
+class _MainPickler(cloudpickle.Pickler):
+    """Pickles by value what came from the caller's main module by value, and no more."""
+
+    def reducer_override(self, value: Any) -> Any:
+        is_named = isinstance(value, type | FunctionType)
+        if is_named and value.__module__ not in {"__main__", "builtins"}:
+            return NotImplemented
+        return super().reducer_override(value)
+
+
+def pack_result(value: Any) -> bytes:
+    """Pickle what goes back to the caller.
+
+    Raises
+    ------
+    Exception
+        Whatever the pickling raises, for what plain pickle cannot do either.
+    """
+    with within_family():
+        try:
+            return pickle.dumps(value, 5)
+        except _REFUSALS as error:
+            with io.BytesIO() as file:
+                try:
+                    _MainPickler(file, 5).dump(value)
+                except Exception:  # noqa: BLE001 - pickle has said it better
+                    raise error from None
+                return file.getvalue()
+
+
+def unpack(data: Any) -> Any:
+    """Give the object that was packed; its bytes are not needed after this."""
+    return pickle.loads(data)  # noqa: S301 - between the processes of one pool
+
+
+def payload_of(function: Any) -> Payload:
+    """Put a function into the arena, where workers load it once; an equal one is found again.
+
+    Raises
+    ------
+    Exception
+        Whatever the pickling raises.
+    """
+    if type(function) is FunctionType and (found := _constant.get(function)) is not None:
+        code, payload = found
+        if function.__code__ is code and payload.is_here() and _is_constant(function):
+            return payload
+    data = pack(function)
+    known = _payloads.get(data)
+    if known is not None and known.is_here():
+        payload = known
+    else:
+        # As `engine.pool.functions.load_function` reads it.  Two threads that get here at
+        # once make two payloads, of which one is forgotten.
+        payload = _payloads[data] = Payload.of(pickle.dumps((sys.path, data)))
+        if len(_payloads) > _PAYLOADS_KEPT:
+            with contextlib.suppress(KeyError):
+                _payloads.popitem(last=False)
+    if type(function) is FunctionType and _is_constant(function):
+        _constant[function] = function.__code__, payload
+    return payload
+
+
+def _is_constant(function: FunctionType) -> bool:
+    """Tell whether nothing that a function refers to can make its pickle another.
+
+    By value it is pickled with what it refers to, which may have changed since; so without
+    defaults, attributes, cells and inner functions, and with nothing but modules for globals.
+    """
+    code = function.__code__
+    if function.__closure__ or function.__defaults__ or function.__kwdefaults__:
+        return False
+    if function.__dict__ or any(type(one) is CodeType for one in code.co_consts):
+        return False
+    named = function.__globals__
+    return all(type(named.get(name, types)) is ModuleType for name in code.co_names)

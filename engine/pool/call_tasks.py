@@ -1,0 +1,205 @@
+"""Calls before they are published: one that is packed, and many that will be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from engine.pool.call_messages import MAP, pack, unpack
+from engine.pool.functions import name_of
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Sequence
+
+    from engine.memory.arena import Lease
+    from engine.pool.kernel import Payload
+
+__all__ = ["MapSource", "Source", "Task"]
+
+
+class Task:
+    """One call.
+
+    Parameters
+    ----------
+    result : object
+        Has ``_set(index, (success, value))``, which may be called again with the same,
+        and ``needs_thread``: whether only the pool's own thread may call it.
+    index : int
+        Which part of the result it is.
+    payload : Payload
+        The function.
+    mode : int
+        How it is called; see `engine.pool.call_messages`.
+    data : bytes
+        The packed arguments; later the packed outcome, for the pool's own thread.
+    keep : object
+        Kept alive until the call is over: packed arguments may name shared memory.
+    function : callable
+        For messages.
+    extent : tuple of int, optional
+        Which items of a `map` these are: [start, stop).
+    retries : int
+        How often it may be begun again after a worker died of it, or with it.
+    gate : Semaphore, optional
+        Released when the call is over.
+    """
+
+    __slots__ = (
+        "data",
+        "deaths",
+        "entry",
+        "error",
+        "extent",
+        "function",
+        "gate",
+        "index",
+        "keep",
+        "lease",
+        "mode",
+        "payload",
+        "result",
+        "retries",
+        "room",
+    )
+
+    def __init__(
+        self,
+        result: Any,
+        index: int,
+        payload: Payload | None,
+        mode: int,
+        data: bytes,
+        *,
+        keep: Any,
+        function: Any,
+        extent: tuple[int, int] | None = None,
+        retries: int = 0,
+        gate: threading.Semaphore | None = None,
+    ) -> None:
+        self.result = result
+        self.index = index
+        self.payload: Any = payload
+        self.mode = mode
+        self.data = data
+        self.keep = keep
+        self.function = function
+        self.extent = extent
+        self.retries = retries
+        self.gate = gate
+        self.deaths = 0
+        self.entry = -1
+        self.error: BaseException | None = None
+        self.lease: Lease | None = None
+        self.room: Lease | None = None
+
+    @property
+    def name(self) -> str:
+        """The function's name, for messages."""
+        return name_of(self.function)
+
+    def settle(self, data: Any) -> None:
+        """Give the result what came out of the call."""
+        if self.error is not None:
+            outcome: tuple[bool, Any] = False, self.error
+        else:
+            try:
+                outcome = unpack(data)
+            except Exception as error:  # noqa: BLE001 - raised where the result is asked for
+                error.add_note(
+                    f"raised here while what {self.name} returned or raised in a worker was "
+                    "unpickled; the object can be pickled but not made again"
+                )
+                outcome = False, error
+        self.result._set(self.index, outcome)  # noqa: SLF001 - as multiprocessing calls it
+        self.release()
+
+    def release(self) -> None:
+        """Let go of what was kept for the call."""
+        gate, self.gate = self.gate, None
+        self.keep = self.function = self.lease = self.room = self.payload = None
+        self.data = b""
+        if gate is not None:
+            gate.release()
+
+
+class Source:
+    """Calls that are packed one by one."""
+
+    def pack_next(self, fail: Callable[[Task, BaseException], None]) -> Task | None:
+        """Give the next call, the same one until `advance`; None when all were given.
+
+        Calls that cannot be packed are failed and passed over.
+        """
+        raise NotImplementedError
+
+    def advance(self) -> None:
+        """Go on to the next call."""
+        raise NotImplementedError
+
+
+class MapSource(Source):
+    """The calls of a `map`: runs of items.
+
+    Parameters
+    ----------
+    result, mode, payload, function, retries
+        As of a `Task`.
+    items : sequence
+        Not changed by anybody from here on.
+    chunk_length : int
+    """
+
+    def __init__(
+        self,
+        result: Any,
+        items: Sequence[Any],
+        chunk_length: int,
+        payload: Payload,
+        *,
+        mode: int = MAP,
+        function: Any,
+        retries: int = 0,
+    ) -> None:
+        self._result = result
+        self._items = items
+        self._chunk_length = chunk_length
+        self._payload = payload
+        self._mode = mode
+        self._function = function
+        self._retries = retries
+        self._chunk = 0
+        self._task: Task | None = None
+
+    def pack_next(self, fail: Callable[[Task, BaseException], None]) -> Task | None:
+        """Give the next call; see `Source`."""
+        while self._task is None:
+            start = self._chunk * self._chunk_length
+            if start >= len(self._items):
+                return None
+            # A range stays one, which is a few bytes however long it is.
+            part = self._items[start : start + self._chunk_length]
+            task = Task(
+                self._result,
+                self._chunk,
+                self._payload,
+                self._mode,
+                b"",
+                keep=part,
+                function=self._function,
+                extent=(start, start + len(part)),
+                retries=self._retries,
+            )
+            try:
+                task.data = pack(part)
+            except Exception as error:  # noqa: BLE001 - raised where the result is asked for
+                fail(task, error)
+                self._chunk += 1
+            else:
+                self._task = task
+        return self._task
+
+    def advance(self) -> None:
+        """Go on to the next call."""
+        self._chunk += 1
+        self._task = None
