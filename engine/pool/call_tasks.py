@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Sequence
 
-    from engine.memory.arena import Lease
+    from engine.memory.leases import Lease
     from engine.pool.kernel import Payload
 
 __all__ = ["MapSource", "Source", "Task"]

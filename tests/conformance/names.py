@@ -18,6 +18,7 @@ TAKEN = (
     "Lock",
     "Manager",
     "Pipe",
+    "Pool",
     "Process",
     "Queue",
     "RLock",
@@ -102,12 +103,6 @@ PRIVATE = {
     "WithManagerTestEvent.test_repr": "expects the representation of the standard library's proxy",
     "WithProcessesTestSharedCTypes.test_copy": (
         "judges multiprocessing.sharedctypes.copy, a function that the package does not export"
-    ),
-    "WithProcessesTestPool.test_resource_warning": (
-        "sets the pool's _state to a constant of multiprocessing.pool"
-    ),
-    "WithProcessesTestPoolWorkerLifetime.test_pool_worker_lifetime": (
-        "calls the pool's _repopulate_pool and compares the processes of its _pool"
     ),
     "WithProcessesTestPoolWorkerLifetime"
     ".test_worker_finalization_via_atexit_handler_of_multiprocessing": (
