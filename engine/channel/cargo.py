@@ -9,6 +9,7 @@ block of their own if they are many, so that one can be kept without the others.
 
 from __future__ import annotations
 
+import copyreg
 import pickle
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,8 @@ class Cargo:
         Number of the block, offset in it, size, 1 if it is read-only.
     private : list of (int, array of bytes)
         Which of the buffers are to stand in the bundle, and what they are.
+    others : mapping
+        Reducers of classes that are no array and no table.
     """
 
     def __init__(self, family: Family) -> None:
@@ -60,11 +63,12 @@ class Cargo:
         self._numbers: dict[int, int] = {}
         self.blocks: list[Lease] = []
         self.buffers: list[tuple[int, int, int, int]] = []
+        self.others: Any = copyreg.dispatch_table
         self.private: list[tuple[int, np.ndarray[Any, Any]]] = []
 
     def __getitem__(self, cls: type) -> Callable[[Any], Any]:
         """Find the reducer of a class; none is a KeyError."""
-        return self._reduce_array if cls is np.ndarray else reducer_of(cls)
+        return self._reduce_array if cls is np.ndarray else reducer_of(cls, self.others)
 
     def add(self, buffer: pickle.PickleBuffer) -> bool:
         """Take a buffer out of the pickle; True if it is to stay in it."""

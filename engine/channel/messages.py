@@ -14,6 +14,7 @@ that holds what the message carries (see `engine.memory.records`):
 
 from __future__ import annotations
 
+import copyreg
 import io
 import pickle
 import struct
@@ -21,14 +22,24 @@ from array import array
 from typing import TYPE_CHECKING, Any
 
 from engine.channel.cargo import SELF, Cargo, copy_into
-from engine.memory.bundles import Bundle, make_bundle
+from engine.memory.bundles import BorrowedBundle, Bundle, make_bundle
 from engine.memory.lending import borrow, handle_of, within_family
 from engine.words.members import WORD
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from engine.memory.family import Family
 
-__all__ = ["INLINE_BYTES_MAX", "pack", "pack_bytes", "unpack", "unpack_bytes"]
+__all__ = [
+    "INLINE_BYTES_MAX",
+    "message_of",
+    "pack",
+    "pack_bytes",
+    "pickled",
+    "unpack",
+    "unpack_bytes",
+]
 
 # Messages up to this size go without a bundle.
 INLINE_BYTES_MAX = 16 * 1024
@@ -54,16 +65,37 @@ def pack(value: Any, family: Family) -> bytes | Bundle:
     if type(value) in _PLAIN:
         data = pickle.dumps(value, 5)
         return data if len(data) <= INLINE_BYTES_MAX else pack_bytes(data, family)
-    cargo: Any = Cargo(family)
+    return message_of(*pickled(value, family), family)
+
+
+def pickled(
+    value: Any, family: Family, make_pickler: Callable[..., Any] = pickle.Pickler
+) -> tuple[memoryview, Cargo]:
+    """Pickle an object and gather what it carries; `message_of` makes a message of the two.
+
+    Parameters
+    ----------
+    value : object
+    family : Family
+    make_pickler : callable, optional
+        ``(file, protocol, buffer_callback=...) -> pickler``; with a dispatch table of its own, if
+        it has one, for whatever is no array and no table.
+    """
+    cargo = Cargo(family)
     file = io.BytesIO()
-    pickler = pickle.Pickler(file, 5, buffer_callback=cargo.add)
+    pickler = make_pickler(file, 5, buffer_callback=cargo.add)
+    cargo.others = getattr(pickler, "dispatch_table", copyreg.dispatch_table)
     pickler.dispatch_table = cargo
     with within_family(family, cargo.blocks):
         pickler.dump(value)
-    view = file.getbuffer()
-    if cargo.buffers or cargo.blocks or view.nbytes > INLINE_BYTES_MAX:
-        return _bundle(view, cargo, family)
-    return file.getvalue()
+    return file.getbuffer(), cargo
+
+
+def message_of(data: memoryview, cargo: Cargo, family: Family) -> bytes | Bundle:
+    """Make a message of a pickle and what it carries."""
+    if cargo.buffers or cargo.blocks or data.nbytes > INLINE_BYTES_MAX:
+        return _bundle(data, cargo, family)
+    return bytes(data)
 
 
 def pack_bytes(data: Any, family: Family) -> Bundle:
@@ -109,7 +141,7 @@ def _parts(whole: memoryview) -> tuple[list[_Four], list[_Four], memoryview]:
     return rows[:count], rows[count:], whole[first : first + nbytes]
 
 
-def unpack(message: memoryview | bytes | Bundle) -> Any:
+def unpack(message: memoryview | bytes | Bundle | BorrowedBundle) -> Any:
     """Make the object of a message.
 
     Its arrays and tables are views of the blocks that the message carried, and hold them.
@@ -122,7 +154,9 @@ def unpack(message: memoryview | bytes | Bundle) -> Any:
         return pickle.loads(data, buffers=_outside(message, buffers, blocks))  # noqa: S301
 
 
-def _outside(message: Bundle, buffers: list[_Four], blocks: list[Any]) -> list[memoryview]:
+def _outside(
+    message: Bundle | BorrowedBundle, buffers: list[_Four], blocks: list[Any]
+) -> list[memoryview]:
     """Views of the buffers that stand outside of the pickle."""
     own: Any = message.keep() if any(number == SELF for number, *_ in buffers) else None
     outside = []

@@ -21,13 +21,25 @@ if TYPE_CHECKING:
     from engine.memory.family import Family
     from engine.memory.lending import Handle
 
-__all__ = ["LETTER_BYTES_MAX", "Post"]
+__all__ = ["LETTER_BYTES_MAX", "Post", "handle_in", "letter_of"]
 
 # The first byte of what is written: a message follows, or the handle of a bundle.
 _MESSAGE, _BUNDLE = b"\0", b"\1"
 
 _HANDLE = struct.Struct("<4q")
 LETTER_BYTES_MAX = 1 + max(INLINE_BYTES_MAX, _HANDLE.size)
+
+
+def letter_of(message: bytes | Bundle) -> bytes:
+    """Give the letter of a message: itself, or the name of its bundle."""
+    if isinstance(message, bytes):
+        return _MESSAGE + message
+    return _BUNDLE + _HANDLE.pack(*message.handle)
+
+
+def handle_in(letter: bytes | memoryview) -> Handle | None:
+    """Give the name of the bundle that a letter is about; None if it is a message itself."""
+    return None if letter[:1] == _MESSAGE else _HANDLE.unpack_from(letter, 1)
 
 
 class Post(SharedWords):
@@ -66,15 +78,15 @@ class Post(SharedWords):
     def send_message(self, message: bytes | Bundle, write: Callable[[bytes], Any]) -> None:
         """Write a message as a letter."""
         if isinstance(message, bytes):
-            write(_MESSAGE + message)
+            write(letter_of(message))
             return
         withdrawn = Bundle(self._family, message.handle)
         try:
-            self._family.consign(message.handle[0], self._number)
-            write(_BUNDLE + _HANDLE.pack(*message.handle))
+            self.consign(message)
+            write(letter_of(message))
         except BaseException:
             # An interrupt may come when all is written; then one side finds the bundle gone.
-            self._claim(withdrawn)
+            self.claim(withdrawn)
             raise
 
     def receive(self, read: Callable[[], bytes]) -> Any:
@@ -85,14 +97,19 @@ class Post(SharedWords):
         """Read letters until one has a message."""
         while True:
             letter = read()
-            if letter[:1] == _MESSAGE:
+            handle = handle_in(letter)
+            if handle is None:
                 return memoryview(letter)[1:]
-            bundle = Bundle(self._family, _HANDLE.unpack_from(letter, 1))
-            if self._claim(bundle):
+            bundle = Bundle(self._family, handle)
+            if self.claim(bundle):
                 return bundle
             # Its sender has withdrawn it.
 
-    def _claim(self, bundle: Bundle) -> bool:
+    def consign(self, bundle: Bundle) -> None:
+        """Have the post hold a bundle instead of this process."""
+        self._family.consign(bundle.handle[0], self._number)
+
+    def claim(self, bundle: Bundle) -> bool:
         """Hold a bundle that the post holds; False if it does not."""
         record, serial, _, _ = bundle.handle
         return self._family.claim(record, serial, self._number)

@@ -6,7 +6,6 @@ been registered for `multiprocessing` or `copyreg` holds here too.
 
 from __future__ import annotations
 
-import copyreg
 import pickle
 import sys
 from multiprocessing.reduction import ForkingPickler
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 __all__ = ["reducer_of"]
 
@@ -81,11 +80,11 @@ def _arrow_from(stream: Any, kind: str) -> Any:
     return batch if kind == "RecordBatch" else batch.column(0)
 
 
-def reducer_of(cls: type) -> Callable[[Any], Any]:
-    """Find the reducer of a class, ours or registered by others; none is a KeyError."""
+def reducer_of(cls: type, others: Mapping[type, Any]) -> Callable[[Any], Any]:
+    """Find the reducer of a class, ours, multiprocessing's or another; none is a KeyError."""
     if cls.__module__ == "pyarrow.lib":
         pa = sys.modules["pyarrow"]
         if issubclass(cls, pa.Array | pa.ChunkedArray | pa.Table | pa.RecordBatch):
             return _reduce_arrow
     found: Any = ForkingPickler._extra_reducers.get(cls)  # type: ignore[attr-defined]  # noqa: SLF001
-    return found or copyreg.dispatch_table[cls]
+    return found or others[cls]

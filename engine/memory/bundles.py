@@ -2,15 +2,16 @@
 
 A bundle has one holder at a time: the member that makes it, then the channel that
 it is put into, then the member that takes it out.  So it needs no counting of uses in
-these members, unless somebody wants to keep its bytes.
+these members, unless somebody wants to keep its bytes.  Or its maker keeps it, and
+others borrow it as any block.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.memory.arena import arena_of
-from engine.memory.lending import Handle, adopt
+from engine.memory.lending import Handle, adopt, borrow
 from engine.memory.records import BUNDLE
 from engine.words.members import WORD
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from engine.memory.family import Family
     from engine.memory.leases import Lease
 
-__all__ = ["Bundle", "make_bundle"]
+__all__ = ["BorrowedBundle", "Bundle", "make_bundle"]
 
 # Turns of a bundle: with its maker, in a channel, with its taker.
 MADE, TAKEN = 0, 2
@@ -67,6 +68,37 @@ class Bundle:
         block = self.family.drop_bundle(record, serial, self.turn)
         if block is not None:
             arena_of(self.family).take_back(block)
+
+
+class BorrowedBundle:
+    """A bundle that its holder keeps while this process reads it.
+
+    Parameters
+    ----------
+    family : Family
+    handle : Handle
+
+    Raises
+    ------
+    BlockGoneError
+        Its holder has dropped it.
+    """
+
+    __slots__ = ("_lease", "family")
+
+    def __init__(self, family: Family, handle: Handle) -> None:
+        self.family = family
+        self._lease = borrow(family, handle)
+
+    @property
+    def view(self) -> memoryview:
+        """All its bytes."""
+        block: Any = self._lease
+        return memoryview(block).cast("B")
+
+    def keep(self) -> Lease:
+        """Keep its bytes, and what it holds, as long as the lease lives."""
+        return self._lease
 
 
 def make_bundle(family: Family, nbytes: int) -> Bundle:

@@ -264,7 +264,8 @@ def drop_bundle(base, me, index, serial, turn, fd):
         and load(record + WORD * HOLDERS) == me
     ):
         store(record + WORD * HOLDERS, 0)
-        mine = dispose(base, me, index, fd)
+        if not is_held(base, record):
+            mine = dispose(base, me, index, fd)
     if load(base + WORD * ORPHANS) != 0:
         release_orphans(base, fd)
     leave_tables(base)

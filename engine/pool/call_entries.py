@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine.channel.post import Post, letter_of
 from engine.memory import arena as arena_module
 from engine.memory.arrays import address_of, empty
 from engine.pool import board as board_words
@@ -31,6 +32,8 @@ class Entries:
     Attributes
     ----------
     table : address
+    post : Post
+        In which results are that are no small message.
     tasks : list
         The call in each entry; None for one that is free.  A free one may also hold what is
         left of a thread that was interrupted.
@@ -46,6 +49,8 @@ class Entries:
         block = empty(words.TABLE_BYTES, np.uint8)
         self._words = block[: words.TABLE_WORDS * WORD].view(np.int64)
         self._words.fill(0)
+        self.post = Post()
+        self._words[words.POST : words.POST + words.POST_WORDS] = self.post.handle
         self.table = address_of(block)
         self._areas = self.table - owner.base + words.TABLE_WORDS * WORD
         self._workers = board.worker(0)
@@ -67,25 +72,16 @@ class Entries:
         -------
         bool
             False if there is no free entry.
-
-        Raises
-        ------
-        SharedMemoryFull
-            The arguments are large, and there is no room for them.
         """
         if index < 0:
             index = words.free_entry(self.table)
             if index < 0:
                 return False
-        data, payload = task.data, task.payload
-        nbytes = len(data)
-        if nbytes <= words.AREA_BYTES:
-            offset = self._areas + index * words.AREA_BYTES
-        else:
-            if task.lease is None:
-                task.lease = arena_module.arena().lease(nbytes)
-            offset = task.lease.offset
-        self.mapping[offset : offset + nbytes] = data
+        payload = task.payload
+        letter = letter_of(task.message)
+        nbytes = len(letter)
+        offset = self._areas + index * words.AREA_BYTES
+        self.mapping[offset : offset + nbytes] = letter
         self.tasks[index] = task
         task.entry = index
         words.publish_call(

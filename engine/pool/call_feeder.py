@@ -117,7 +117,7 @@ class Feeder:
             )
             index += 1
             try:
-                task.data = pack(given)
+                task.message = pack(given)
             except Exception as error:  # noqa: BLE001 - raised where the results are asked for
                 self._calls.fail(task, error)
                 continue

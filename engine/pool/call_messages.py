@@ -1,12 +1,13 @@
-"""What travels with a call: function, arguments and result, as bytes.
+"""What travels with a call: function, arguments and result.
 
-Everything that turns objects into bytes for `Pool`'s methods, and back, is in this file.
+Arguments and results are messages (`engine.channel.messages`), so arrays and tables in shared
+memory stay where they are.  A message to a worker is the caller's until the call is over, so
+that it can be sent again; one that comes back is in the pool's post until it is collected.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
 import pickle
 import sys
 import types
@@ -17,10 +18,13 @@ from typing import Any
 
 import cloudpickle
 
+from engine.channel.messages import message_of, pickled
+from engine.memory.bundles import Bundle
+from engine.memory.family import home_family
 from engine.memory.lending import within_family
 from engine.pool.kernel import Payload
 
-__all__ = ["APPLY", "MAP", "STARMAP", "pack", "pack_result", "payload_of", "unpack"]
+__all__ = ["APPLY", "MAP", "STARMAP", "pack", "pack_result", "payload_of"]
 
 # How a worker calls the function with what it unpacks: `function(*args, **kwargs)` of a
 # pair, or a list of `function(item)`, or of `function(*item)`.
@@ -38,24 +42,27 @@ _payloads: OrderedDict[bytes, Payload] = OrderedDict()
 _REFUSALS = (pickle.PicklingError, AttributeError, TypeError)
 
 
-def pack(value: Any) -> bytes:
-    """Pickle what goes to a worker, by value what only this process's main module has.
+def pack(value: Any) -> bytes | Bundle:
+    """Make a message that goes to a worker, with by value what only this main module has.
 
     Raises
     ------
     Exception
         Whatever the pickling raises.
     """
-    with within_family():
+    family = home_family()
+    try:
+        data, cargo = pickled(value, family)
+    except _REFUSALS as error:
         try:
-            data = pickle.dumps(value, 5)
-        except _REFUSALS as error:
-            try:
-                return cloudpickle.dumps(value, 5)
-            except Exception:  # noqa: BLE001 - pickle has said it better
-                raise error from None
-        # By its name a worker would look for it in a main module of its own.
-        return cloudpickle.dumps(value, 5) if b"__main__" in data else data
+            data, cargo = pickled(value, family, cloudpickle.Pickler)
+        except Exception:  # noqa: BLE001 - pickle has said it better
+            raise error from None
+    else:
+        if b"__main__" in bytes(data):
+            # By its name a worker would look for it in a main module of its own.
+            data, cargo = pickled(value, family, cloudpickle.Pickler)
+    return message_of(data, cargo, family)
 
 
 class _MainPickler(cloudpickle.Pickler):
@@ -68,29 +75,23 @@ class _MainPickler(cloudpickle.Pickler):
         return super().reducer_override(value)
 
 
-def pack_result(value: Any) -> bytes:
-    """Pickle what goes back to the caller.
+def pack_result(value: Any) -> bytes | Bundle:
+    """Make a message that goes back to the caller.
 
     Raises
     ------
     Exception
         Whatever the pickling raises, for what plain pickle cannot do either.
     """
-    with within_family():
+    family = home_family()
+    try:
+        data, cargo = pickled(value, family)
+    except _REFUSALS as error:
         try:
-            return pickle.dumps(value, 5)
-        except _REFUSALS as error:
-            with io.BytesIO() as file:
-                try:
-                    _MainPickler(file, 5).dump(value)
-                except Exception:  # noqa: BLE001 - pickle has said it better
-                    raise error from None
-                return file.getvalue()
-
-
-def unpack(data: Any) -> Any:
-    """Give the object that was packed; its bytes are not needed after this."""
-    return pickle.loads(data)  # noqa: S301 - between the processes of one pool
+            data, cargo = pickled(value, family, _MainPickler)
+        except Exception:  # noqa: BLE001 - pickle has said it better
+            raise error from None
+    return message_of(data, cargo, family)
 
 
 def payload_of(function: Any) -> Payload:
@@ -105,7 +106,7 @@ def payload_of(function: Any) -> Payload:
         code, payload = found
         if function.__code__ is code and payload.is_here() and _is_constant(function):
             return payload
-    data = pack(function)
+    data = _by_value(function)
     known = _payloads.get(data)
     if known is not None and known.is_here():
         payload = known
@@ -119,6 +120,18 @@ def payload_of(function: Any) -> Payload:
     if type(function) is FunctionType and _is_constant(function):
         _constant[function] = function.__code__, payload
     return payload
+
+
+def _by_value(function: Any) -> bytes:
+    with within_family():
+        try:
+            data = pickle.dumps(function, 5)
+        except _REFUSALS as error:
+            try:
+                return cloudpickle.dumps(function, 5)
+            except Exception:  # noqa: BLE001 - pickle has said it better
+                raise error from None
+        return cloudpickle.dumps(function, 5) if b"__main__" in data else data
 
 
 def _is_constant(function: FunctionType) -> bool:

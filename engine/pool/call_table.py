@@ -64,8 +64,8 @@ __all__ = [
 ENTRY_COUNT = 128
 ORDER_COUNT = 2 * ENTRY_COUNT
 
-# Room in each entry for pickled arguments, and then for the result.  What is larger
-# gets a block of its own.  Pages that were never touched cost nothing.
+# Room in each entry for a letter with the arguments, and then for one with the result.  Pages
+# that were never touched cost nothing.
 AREA_BYTES = 32 * 1024
 
 # Words of the table, from its start.
@@ -75,6 +75,7 @@ ATTENDED = 2 * LINE  # 1: a thread that waits for a result collects what is fini
 FRONT, FRONT_PARKED = 3 * LINE, 3 * LINE + 1  # a doorbell: for that thread
 BACK, BACK_PARKED = 4 * LINE, 4 * LINE + 1  # a doorbell: for the pool's own thread
 QUIET = 5 * LINE  # 1: nothing is rung while calls are left to claim
+POST, POST_WORDS = 5 * LINE + 1, 4  # name of the post in which large results are
 ORDER = 6 * LINE
 ENTRIES = ORDER + ORDER_COUNT
 
@@ -97,9 +98,6 @@ FREE = 0  # the caller's, to be used
 READY = 1  # anybody's, to be claimed
 DONE = 2  # the caller's, to be collected
 RUNNING = 16  # and above: the worker's of rank STATE - RUNNING
-
-# In `DATA_BYTES` of a finished call: the caller had no room for the result.
-NO_ROOM = -1
 
 
 @njit(types.intp(types.intp, types.int64), cache=True)

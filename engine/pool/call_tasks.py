@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from engine.pool.call_messages import MAP, pack, unpack
+from engine.channel.messages import unpack
+from engine.channel.post import handle_in
+from engine.memory.bundles import Bundle
+from engine.pool.call_messages import MAP, pack
 from engine.pool.functions import name_of
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Sequence
 
-    from engine.memory.leases import Lease
+    from engine.channel.post import Post
     from engine.pool.kernel import Payload
 
 __all__ = ["MapSource", "Source", "Task"]
@@ -31,10 +34,10 @@ class Task:
         The function.
     mode : int
         How it is called; see `engine.pool.call_messages`.
-    data : bytes
-        The packed arguments; later the packed outcome, for the pool's own thread.
+    message : bytes or Bundle
+        The packed arguments.
     keep : object
-        Kept alive until the call is over: packed arguments may name shared memory.
+        Kept alive until the call is over.
     function : callable
         For messages.
     extent : tuple of int, optional
@@ -46,7 +49,7 @@ class Task:
     """
 
     __slots__ = (
-        "data",
+        "came",
         "deaths",
         "entry",
         "error",
@@ -55,12 +58,12 @@ class Task:
         "gate",
         "index",
         "keep",
-        "lease",
+        "letter",
+        "message",
         "mode",
         "payload",
         "result",
         "retries",
-        "room",
     )
 
     def __init__(
@@ -69,7 +72,7 @@ class Task:
         index: int,
         payload: Payload | None,
         mode: int,
-        data: bytes,
+        message: bytes | Bundle,
         *,
         keep: Any,
         function: Any,
@@ -81,7 +84,7 @@ class Task:
         self.index = index
         self.payload: Any = payload
         self.mode = mode
-        self.data = data
+        self.message = message
         self.keep = keep
         self.function = function
         self.extent = extent
@@ -90,21 +93,22 @@ class Task:
         self.deaths = 0
         self.entry = -1
         self.error: BaseException | None = None
-        self.lease: Lease | None = None
-        self.room: Lease | None = None
+        # What came out of the call, for the pool's own thread; and its bundle, claimed or not.
+        self.letter: Any = b""
+        self.came: Bundle | None = None
 
     @property
     def name(self) -> str:
         """The function's name, for messages."""
         return name_of(self.function)
 
-    def settle(self, data: Any) -> None:
+    def settle(self, letter: Any, post: Post) -> None:
         """Give the result what came out of the call."""
         if self.error is not None:
             outcome: tuple[bool, Any] = False, self.error
         else:
             try:
-                outcome = unpack(data)
+                outcome = unpack(self._message_in(letter, post))
             except Exception as error:  # noqa: BLE001 - raised where the result is asked for
                 error.add_note(
                     f"raised here while what {self.name} returned or raised in a worker was "
@@ -114,11 +118,21 @@ class Task:
         self.result._set(self.index, outcome)  # noqa: SLF001 - as multiprocessing calls it
         self.release()
 
+    def _message_in(self, letter: Any, post: Post) -> memoryview | Bundle:
+        handle = handle_in(letter)
+        if handle is None:
+            return memoryview(letter)[1:]
+        if self.came is None:
+            # Before it is claimed, so that whoever does this again after an interrupt has it.
+            self.came = Bundle(post.family, handle)
+        post.claim(self.came)
+        return self.came
+
     def release(self) -> None:
         """Let go of what was kept for the call."""
         gate, self.gate = self.gate, None
-        self.keep = self.function = self.lease = self.room = self.payload = None
-        self.data = b""
+        self.keep = self.function = self.payload = self.came = None
+        self.message = self.letter = b""
         if gate is not None:
             gate.release()
 
@@ -191,7 +205,7 @@ class MapSource(Source):
                 retries=self._retries,
             )
             try:
-                task.data = pack(part)
+                task.message = pack(part)
             except Exception as error:  # noqa: BLE001 - raised where the result is asked for
                 fail(task, error)
                 self._chunk += 1

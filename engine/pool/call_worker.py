@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine.channel.messages import unpack
+from engine.channel.post import Post, handle_in, letter_of
+from engine.memory.bundles import BorrowedBundle
+from engine.memory.family import home_family
 from engine.pool import call_table as words
 from engine.pool.board import WORD
-from engine.pool.call_messages import APPLY, MAP, pack_result, unpack
+from engine.pool.call_messages import APPLY, MAP, pack_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,8 +38,6 @@ class CallRunner:
         Of the table of calls in the segment.
     load : callable
         ``(key, offset, nbytes) -> function``; loads it the first time.
-    ask : callable
-        ``question -> address``, in the caller's memory; None if there is none.
     """
 
     def __init__(
@@ -44,15 +46,15 @@ class CallRunner:
         base: int,
         offset: int,
         load: Callable[[int, int, int], Any],
-        ask: Callable[[tuple[Any, ...]], int | None],
     ) -> None:
         self._segment = segment
         self._table = base + offset
         self._areas = offset + words.TABLE_WORDS * WORD
         self._words = np.frombuffer(segment, np.int64, words.TABLE_WORDS, offset)
         self._load = load
-        self._ask = ask
-        self._kept: dict[int, Any] = {}
+        family = home_family()
+        name = self._words[words.POST : words.POST + words.POST_WORDS].tolist()
+        self._post = Post.borrowed(family, tuple(name))
 
     def run(self, index: int) -> None:
         """Run a claimed call and give back what came out of it.
@@ -63,14 +65,11 @@ class CallRunner:
         first = words.ENTRIES + index * words.ENTRY_WORDS
         entry = self._words[first : first + words.ENTRY_WORDS]
         entry[words.BEGUN] = 1
-        if self._kept:
-            self._drop_collected()
         _, _, mode, key, payload, payload_bytes, offset, nbytes, *_ = entry.tolist()
         outcome: tuple[bool, Any]
         try:
             function = self._load(key, payload, payload_bytes)
-            with memoryview(self._segment) as whole, whole[offset : offset + nbytes] as given:
-                arguments = unpack(given)
+            arguments = self._open(self._segment[offset : offset + nbytes])
             if mode == APPLY:
                 positional, named = arguments
                 value = function(*positional, **named)
@@ -82,32 +81,26 @@ class CallRunner:
             outcome = False, ExceptionWithTraceback(error, error.__traceback__)
         self._give(index, outcome)
 
+    def _open(self, letter: bytes) -> Any:
+        """Give the arguments, whose message is the caller's until the call is over."""
+        handle = handle_in(letter)
+        if handle is None:
+            return unpack(memoryview(letter)[1:])
+        return unpack(BorrowedBundle(self._post.family, handle))
+
     def _give(self, index: int, outcome: tuple[bool, Any]) -> None:
         try:
-            data = pack_result(outcome)
+            message = pack_result(outcome)
+        except MemoryError as error:
+            message = pack_result((False, error))
         except Exception as error:  # noqa: BLE001 - it is reported
-            outcome = False, _encoding_error(error, outcome[1])
-            data = pack_result(outcome)
-        nbytes = len(data)
-        if nbytes <= words.AREA_BYTES:
-            offset = self._areas + index * words.AREA_BYTES
-        else:
-            room = self._ask(("room", index, nbytes))
-            if room is None:
-                words.finish_call(self._table, index, 0, words.NO_ROOM)
-                return
-            offset = room
-        self._segment[offset : offset + nbytes] = data
-        if b"_borrow_at_home" in data:
-            # The result names blocks of this process, which must not be dropped before
-            # the caller has got hold of them.
-            self._kept[index] = outcome
-        words.finish_call(self._table, index, offset, nbytes)
-
-    def _drop_collected(self) -> None:
-        states = self._words[words.ENTRIES + words.STATE :: words.ENTRY_WORDS]
-        for index in [one for one in self._kept if states[one] != words.DONE]:
-            del self._kept[index]
+            message = pack_result((False, _encoding_error(error, outcome[1])))
+        if not isinstance(message, bytes):
+            self._post.consign(message)
+        letter = letter_of(message)
+        offset = self._areas + index * words.AREA_BYTES
+        self._segment[offset : offset + len(letter)] = letter
+        words.finish_call(self._table, index, offset, len(letter))
 
 
 def _encoding_error(error: Exception, value: Any) -> MaybeEncodingError:

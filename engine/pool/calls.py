@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any
 
 from engine import atomics
 from engine.errors import PoolClosedError, WorkerDiedError
-from engine.memory import arena as arena_module
 from engine.pool import call_table as words
 from engine.pool.board import BELL, WORD
 from engine.pool.call_entries import Entries
@@ -89,7 +88,7 @@ class Calls:
 
     Notes
     -----
-    Concurrency: any thread.  `note_death`, `provide` and `abort` are called by the
+    Concurrency: any thread.  `note_death` and `abort` are called by the
     supervisor, with its lock, and run no code of the user's.
     """
 
@@ -221,16 +220,14 @@ class Calls:
     def _settle(self, task: Task, offset: int, nbytes: int) -> None:
         """Take what came out of a call from its entry."""
         task.entry = -1
-        if nbytes == words.NO_ROOM:
-            self._leave_to_thread(task)
-        elif not task.result.needs_thread:
+        if not task.result.needs_thread:
             with (
                 memoryview(self._entries.mapping) as whole,
                 whole[offset : offset + nbytes] as data,
             ):
-                task.settle(data)
+                task.settle(data, self._entries.post)
         else:
-            task.data = self._entries.mapping[offset : offset + nbytes]
+            task.letter = self._entries.mapping[offset : offset + nbytes]
             self._leave_to_thread(task)
 
     def _leave_to_thread(self, task: Task) -> None:
@@ -253,7 +250,7 @@ class Calls:
                     self._attendance.release()
             self._queue.fill()
             for task in list(self._for_thread):
-                task.settle(task.data)
+                task.settle(task.letter, self._entries.post)
                 self._for_thread.pop(task, None)
                 del task
             # A thread that attends may wait for what was settled here.
@@ -261,18 +258,6 @@ class Calls:
             atomics.await_ring(bell, seen, 0, _IDLE_NS)
 
     # Deaths and the end -----------------------------------------------------------------
-
-    def provide(self, index: int, nbytes: int) -> int | None:
-        """Give memory for a large result; None when there is none."""
-        task = self._entries.tasks[index]
-        if task is None:
-            return None
-        try:
-            task.room = arena_module.arena().lease(nbytes)
-        except Exception as error:  # noqa: BLE001 - raised where the result is asked for
-            task.error = error
-            return None
-        return int(task.room.offset)
 
     def note_death(self, rank: int, exitcode: int) -> None:
         """Publish again, or give up, what a worker had that has died."""

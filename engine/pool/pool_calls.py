@@ -198,7 +198,7 @@ class PoolCalls:
         try:
             try:
                 task.payload = payload_of(func)
-                task.data = pack((args, kwds))
+                task.message = pack((args, kwds))
             except Exception as error:  # noqa: BLE001 - raised where the result is asked for
                 calls.fail(task, error)
                 return

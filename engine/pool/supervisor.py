@@ -373,8 +373,6 @@ class Supervisor:
         elif verb == "retiring":
             # Leaving on purpose is no failed start, even before the first task.
             record.ready = True
-        elif verb == "room":
-            self._answer(record, self._calls.provide(*rest) if self._calls else None)
         elif verb != "loaded":
             self._hear_job(record, verb, rest)
         return True

@@ -168,9 +168,7 @@ class Worker:
         """Run a call that was claimed."""
         if self._calls is None:
             offset = int(self._board.view(self._me, words.WORKER_WORDS)[words.CALLS])
-            self._calls = CallRunner(
-                self._segment, self._base, offset, self._loaded_function, self._ask_for
-            )
+            self._calls = CallRunner(self._segment, self._base, offset, self._loaded_function)
         self._calls.run(index)
 
     def _take_part(self, slot: int) -> None:
