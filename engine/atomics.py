@@ -40,6 +40,7 @@ __all__ = [
     "exchange",
     "fetch_add",
     "load",
+    "load_word",
     "monotonic_ns",
     "park",
     "pause",
@@ -47,6 +48,7 @@ __all__ = [
     "store",
     "store_after",
     "store_byte",
+    "store_word",
     "wake",
 ]
 
@@ -229,6 +231,18 @@ def wake(typingctx: Any, address: Any, count: Any) -> Any:
         return _futex(builder, args[0], _FUTEX_WAKE, args[1], ir.Constant(_I64, 0))
 
     return types.int64(types.intp, types.int64), codegen
+
+
+@njit(types.int64(types.intp), nogil=True, cache=True)
+def load_word(address):  # type: ignore[no-untyped-def]
+    """Atomically read a word, from Python."""
+    return load(address)
+
+
+@njit(types.void(types.intp, types.int64), nogil=True, cache=True)
+def store_word(address, value):  # type: ignore[no-untyped-def]
+    """Atomically write a word, from Python."""
+    store(address, value)
 
 
 @njit(types.void(types.intp), nogil=True, cache=True)

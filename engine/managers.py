@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.channel.links import LinkClient, LinkListener
+from engine.channel.links import LinkClient, LinkListener, serve_by
 from engine.channel.post import Post
 from engine.channel.queues import JoinableQueue
 from engine.memory.arrays import zeros
@@ -137,7 +137,7 @@ class SyncManager(managers.SyncManager):
         if initializer is not None and not callable(initializer):
             message = f"initializer must be callable, not {initializer!r}"
             raise TypeError(message)
-        # With something of our family to unpickle, the server becomes a member of it.
+        # With this to unpickle, the server becomes a member of our family, and serves there.
         super().start(_begin, (Post(), initializer, initargs))
 
     # What is shared already needs no server and no proxy.
@@ -178,18 +178,22 @@ class SyncManager(managers.SyncManager):
         """See `engine.JoinableQueue`."""
         return JoinableQueue(maxsize)
 
-    if TYPE_CHECKING:
+    # Made here and kept there: so it is in the segment of whoever has the manager, whatever
+    # else the server has allocated.
 
-        def ndarray(
-            self, shape: int | Sequence[int], dtype: DTypeLike = np.float64
-        ) -> NDArrayProxy:
-            """Make an array of zeros in shared memory that the manager keeps."""
+    def ndarray(self, shape: int | Sequence[int], dtype: DTypeLike = np.float64) -> NDArrayProxy:
+        """Make an array of zeros in shared memory that the manager keeps."""
+        proxy: NDArrayProxy = self._keep_array(zeros(shape, dtype))  # type: ignore[attr-defined]
+        return proxy
 
-        def table(self, table: pa.Table) -> TableProxy:
-            """Have the manager keep a table; it is copied once unless it is shared already."""
+    def table(self, table: pa.Table) -> TableProxy:
+        """Have the manager keep a table; it is copied once unless it is shared already."""
+        proxy: TableProxy = self._keep_table(table)  # type: ignore[attr-defined]
+        return proxy
 
 
-def _begin(_: Post, initializer: Callable[..., Any] | None, initargs: Iterable[Any]) -> None:
+def _begin(post: Post, initializer: Callable[..., Any] | None, initargs: Iterable[Any]) -> None:
+    serve_by(post)
     if initializer is not None:
         initializer(*initargs)
 
@@ -198,5 +202,5 @@ def _itself(data: Any) -> Any:
     return data
 
 
-SyncManager.register("ndarray", zeros, NDArrayProxy)
-SyncManager.register("table", _itself, TableProxy)
+SyncManager.register("_keep_array", _itself, NDArrayProxy)
+SyncManager.register("_keep_table", _itself, TableProxy)

@@ -9,6 +9,7 @@ from faults import assert_still_works, eventually, slow_twice
 import engine
 from engine.algorithms.operands import elementwise_operand
 from engine.algorithms.typed_kernel import typed_kernel
+from engine.atomics import load_word, store_word
 from engine.memory.arena import arena
 from engine.memory.arrays import address_of
 from engine.pool import board as words
@@ -16,7 +17,6 @@ from engine.pool import kernel as kernel_module
 from engine.pool import worker
 from engine.pool.board import Board, open_slot
 from engine.pool.claims import run_claims
-from engine.pool.context import load_word, store_word
 from engine.pool.functions import compilable
 from engine.pool.native import CallOptions, run_native
 from engine.pool.program import bind_here, specify

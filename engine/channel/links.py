@@ -17,7 +17,7 @@ from engine import system
 from engine.channel.post import Post
 from engine.memory.family import find_family, join_family
 
-__all__ = ["LinkClient", "LinkListener"]
+__all__ = ["LinkClient", "LinkListener", "serve_by"]
 
 # What a client answers.
 _MEMBER, _STRANGER = b"member", b"stranger"
@@ -84,12 +84,20 @@ def _ask(end: Any) -> Post:
     return Post.borrowed(family, handle)
 
 
+_posts: list[Post] = []
+
+
+def serve_by(post: Post) -> None:
+    """Have listeners that this process makes serve by a post, in whose segment all is then."""
+    _posts[:] = [post]
+
+
 class LinkListener(connection.Listener):
     """Where the links to a server come in."""
 
     def __init__(self, address: Any = None, backlog: int = 1) -> None:
         super().__init__(address=address, backlog=backlog)
-        self._post = Post()
+        self._post = _posts[0] if _posts else Post()
 
     def accept(self) -> Any:
         """Wait for the next link."""

@@ -84,6 +84,8 @@ class Connection(connection.Connection):
             # The other end was closed with messages unread, which the system says once, and
             # before it gives those that were sent by the other end.
             letter = os.read(self._handle, LETTER_BYTES_MAX)
+            if not letter:
+                raise
         if not letter:
             raise EOFError
         return letter

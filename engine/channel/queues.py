@@ -119,7 +119,10 @@ class _Stream(SharedWords):
         queue.Empty
             There was none for `limit` nanoseconds.
         """
-        scratch = _idle.pop() if _idle else _Scratch()
+        try:
+            scratch = _idle.pop()
+        except IndexError:
+            scratch = _Scratch()
         try:
             while (size := _take(self._key, scratch.address)) == stream.EMPTY:
                 limit = _await_message(self._key, limit) if limit else 0

@@ -9,33 +9,45 @@ from __future__ import annotations
 
 import os
 import threading
-import weakref
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from engine.memory.leases import Lease
+from engine.memory.leases import Lease, watch, watched_at
 
 __all__ = ["lease_at", "lease_below", "note_lease"]
 
-_leases: weakref.WeakValueDictionary[int, Lease] = weakref.WeakValueDictionary()
 _starts: list[int] = []
 _lock = threading.Lock()
-
-# Starts of dead leases are thrown out when they are more than the living, and this.
-_DEAD_MAX = 64
 
 
 def note_lease(lease: Lease) -> None:
     """Note a lease, to be found as long as it lives."""
     with _lock:
         start = lease.address
-        if start not in _leases:
-            if len(_starts) > 2 * len(_leases) + _DEAD_MAX:
-                _starts[:] = sorted(_leases)
-            insort(_starts, start)
-        _leases[start] = lease
+        if watched_at(start) is not lease:
+            watch(lease, partial(lease._give_back, (lease.offset, lease.nbytes)))  # noqa: SLF001
+        at = bisect_left(_starts, start)
+        if at == len(_starts) or _starts[at] != start:
+            _starts.insert(at, start)
+        # The dead go as others come: two at a time keep the list as long as the living are.
+        for _ in range(2):
+            _forget_one()
+
+
+_next_look = 0
+
+
+def _forget_one() -> None:
+    """Look at one start, the next time at the one before, and forget it if its lease is dead."""
+    global _next_look  # noqa: PLW0603 - guarded by the lock
+    _next_look = min(_next_look, len(_starts)) - 1
+    if _next_look < 0:
+        _next_look = len(_starts) - 1
+    if _starts and watched_at(_starts[_next_look]) is None:
+        del _starts[_next_look]
 
 
 def lease_below(owner: Any) -> Lease | None:
@@ -56,7 +68,7 @@ def lease_at(address: int) -> Lease | None:
         at = bisect_right(_starts, address)
         while at > 0:
             at -= 1
-            found = _leases.get(_starts[at])
+            found = watched_at(_starts[at])
             if found is not None:
                 return found if address < found.address + found.nbytes else None
             del _starts[at]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from engine.errors import BlockGoneError
 from engine.memory.arena import arena_of
 from engine.memory.lending import Handle, adopt, borrow
 from engine.memory.records import BUNDLE
@@ -52,8 +53,9 @@ class Bundle:
 
     def enclose(self, handle: Handle) -> None:
         """Hold a block."""
-        record, serial, _, _ = handle
-        self.family.enclose(self.handle[0], record, serial)
+        record, serial, _, nbytes = handle
+        if not self.family.enclose(self.handle[0], record, serial):
+            raise BlockGoneError(nbytes=nbytes)
 
     def keep(self) -> Lease:
         """Keep its bytes as long as the lease lives, but not what it holds."""

@@ -42,15 +42,14 @@ from engine.memory.records import (
     KIND,
     LIVE,
     PLACE,
-    RETURNED,
     STATE,
     enter_tables,
     free_record,
     is_held,
     leave_tables,
     manifest_of,
-    note_home,
     record_at,
+    return_home,
 )
 from engine.words.guard import commit, note
 from engine.words.members import HEIR_OF, KILLED, MEMBER_WORDS, NUMBER, WORD, is_dead, was_killed
@@ -111,26 +110,41 @@ def _has_heirs(base, number):
 
 
 @njit(cache=True)
+def _free_around(base, place, owner, fd):
+    """Free the gap of a dead member's range in which a block was, between those that are held."""
+    for at in range(load(base + WORD * RANGES_USED)):
+        entry = range_at(base, at)
+        low = load(entry + WORD * OFFSET)
+        high = low + load(entry + WORD * SIZE)
+        if load(entry + WORD * OWNER) != owner or not low <= place < high:
+            continue
+        for number in range(load(base + WORD * RECORDS_USED)):
+            record = record_at(base, number)
+            if load(record + WORD * STATE) == LIVE:
+                other = load(record + WORD * PLACE)
+                if low <= other < place:
+                    low = max(low, other + load(record + WORD * BYTES))
+                elif place < other < high:
+                    high = other
+        _fallocate(fd, low, high - low)
+        free_range(base, owner, low, high - low)
+        return
+
+
+@njit(cache=True)
 def _give_back(base, index, fd):
     """Give a block that holds nothing itself to its home, or to the family."""
     record = record_at(base, index)
     home = load(record + WORD * HOME)
     if not is_dead(base + MEMBERS_AT, home):
-        note_home(base, index)
+        return_home(base, index)
         return
-    # The range is now one of a dead member's, which whoever comes next may finish freeing.
+    # What is around it may be some other dead member's block by now; so the range is looked
+    # for, and if this process dies here, freed by the sweep that follows its death.
     place = load(record + WORD * PLACE)
     free_record(base, index)
-    if _has_heirs(base, home):
-        return
-    for at in range(load(base + WORD * RANGES_USED)):
-        entry = range_at(base, at)
-        first = load(entry + WORD * OFFSET)
-        if load(entry + WORD * OWNER) == home and first <= place < first + load(
-            entry + WORD * SIZE
-        ):
-            _free_gaps(base, at, fd)
-            break
+    if not _has_heirs(base, home):
+        _free_around(base, place, home, fd)
 
 
 @njit(cache=True)
@@ -236,14 +250,16 @@ def sweep(base, me, fd):
         return 0
     members = base + MEMBERS_AT
     enter_tables(base, me)
-    for index in range(load(base + WORD * RECORDS_USED)):
-        record = record_at(base, index)
-        if load(record + WORD * STATE) == RETURNED and is_dead(members, load(record + WORD * HOME)):
-            free_record(base, index)
-    # All that the dead held is an orphan now, and what that held in its turn.
-    store(base + WORD * ORPHANS, 1)
-    release_orphans(base, fd)
-    count = _strike_off(base)
+    count = 0
+    struck = -1
+    # Until nobody was struck off whose holds had not been looked at: another may have died
+    # meanwhile.  The flag is up all the time, for who comes next if this process dies.
+    while struck != 0:
+        store(base + WORD * ORPHANS, 1)
+        release_orphans(base, fd)
+        store(base + WORD * ORPHANS, 1)
+        struck = _strike_off(base)
+        count += struck
     index = 0
     # The table may change at each step: what a step frees joins other entries.
     while index < load(base + WORD * RANGES_USED):
@@ -251,5 +267,6 @@ def sweep(base, me, fd):
         if owner > FREE and is_dead(members, owner) and not _has_heirs(base, owner):
             _free_gaps(base, index, fd)
         index += 1
+    store(base + WORD * ORPHANS, 0)
     leave_tables(base)
     return count

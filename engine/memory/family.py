@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import threading
 from multiprocessing import util
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from engine import system
+from engine.atomics import store_word
 from engine.memory import disposal, holding, layout, ranges, records, stations
 from engine.words.members import (
     HEIR_OF,
@@ -40,6 +42,9 @@ __all__ = ["Family", "find_family", "home_family", "home_is_open", "join_family"
 _RECORDS_STEP = 256
 
 _RESERVE_FRACTION = 0.9
+
+# Exit status of a forked child that cannot be a member: EX_OSERR of sysexits.h.
+_CANNOT_JOIN = 71
 _RESERVE_BYTES_MIN = 64 * 1024 * 1024
 
 
@@ -172,7 +177,7 @@ class Family:
         system.grow_segment(self.fd, at, _RECORDS_STEP * _RECORD_BYTES)
         # Should another process do the same, the pages are taken twice, which
         # is as good as once, and the word may for a while say too little.
-        self._words[layout.RECORDS_READY] = ready + _RECORDS_STEP
+        store_word(self.base + WORD * layout.RECORDS_READY, ready + _RECORDS_STEP)
 
     def hold(self, index: int, serial: int) -> bool:
         """Become a holder of a lent block; False if nobody holds it any more."""
@@ -201,9 +206,9 @@ class Family:
         """Let go of what a bundle holds that only this process holds."""
         holding.unpack(self.base, self.me, bundle, self.fd)
 
-    def drop(self, index: int) -> tuple[int, int] | None:
+    def drop(self, index: int, serial: int) -> tuple[int, int] | None:
         """Stop being a holder; offset and size of the block if it is this process's own again."""
-        offset, nbytes = holding.drop(self.base, self.me, index, self.fd)
+        offset, nbytes = holding.drop(self.base, self.me, index, serial, self.fd)
         return (offset, nbytes) if offset >= 0 else None
 
     def drop_bundle(self, index: int, serial: int, turn: int) -> tuple[int, int] | None:
@@ -283,7 +288,8 @@ class Family:
             entry[HEIR_OF] = parent
             entry[RETURNS] = 0
             entry[MARK] = _live_by(entry.ctypes.data)
-            entry[NUMBER] = number
+            # By an atomic store, before which all of the entry is written for whoever sees it.
+            store_word(entry.ctypes.data + WORD * NUMBER, number)
             self._words[layout.MEMBERS_USED] = max(self._words[layout.MEMBERS_USED], index + 1)
         self.station[0] = number
         # Entries of the dead become vacant, so that any number of processes can come and go.
@@ -371,8 +377,18 @@ def _leave_all() -> None:
 def _rejoin_in_child() -> None:
     global _creation  # noqa: PLW0603 - its holder does not exist in the child
     _creation = threading.RLock()
-    for family in _families.values():
-        family.rejoin()
+    # What a fork's functions raise is printed and forgotten, and Ctrl-C comes to children too.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        for family in _families.values():
+            family.rejoin()
+    except Exception as error:  # noqa: BLE001 - whatever it is, it cannot go on
+        # Without a number of its own it would be in everybody's way, and nobody in its.
+        reason = f"numcrew: a forked process cannot share memory and ends: {error}\n"
+        os.write(2, reason.encode())
+        os._exit(_CANNOT_JOIN)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     _leave_at_end(None)
 
 

@@ -10,6 +10,7 @@ from engine.atomics import load, store
 from engine.memory.disposal import dispose, let_go_of_contents, release_orphans
 from engine.memory.layout import (
     GUARD_AT,
+    MEMBERS_AT,
     ORPHANS,
     RECORDS_FREE,
     RECORDS_READY,
@@ -28,11 +29,12 @@ from engine.memory.records import (
     LIVE,
     NEXT,
     PLACE,
+    RETURNED_BYTES,
+    RETURNED_NEXT,
     SERIAL,
     STATE,
     TURN,
     enter_tables,
-    free_record,
     is_held,
     leave_tables,
     manifest_of,
@@ -43,7 +45,7 @@ from engine.memory.records import (
     room_for_holder,
 )
 from engine.words.guard import commit, note
-from engine.words.members import WORD
+from engine.words.members import WORD, is_dead
 
 __all__ = [
     "collect",
@@ -149,10 +151,10 @@ def hold(base, me, index, serial):
 
 @njit(cache=True)
 def keep(base, me, index, serial):
-    """Keep a block for as long as its home lives, whoever holds it; False if it is gone."""
+    """Keep a block for as long as its home lives, whoever holds it; False if either is gone."""
     enter_tables(base, me)
     record = record_at(base, index)
-    live = _is_live(record, serial)
+    live = _is_live(record, serial) and not is_dead(base + MEMBERS_AT, load(record + WORD * HOME))
     if live:
         store(record + WORD * KEPT, 1)
     leave_tables(base)
@@ -222,8 +224,10 @@ def unpack(base, me, bundle, fd):
 
 
 @njit(cache=True)
-def drop(base, me, index, fd):
+def drop(base, me, index, serial, fd):
     """Take a member off a record's holders; give the block back if it was the last.
+
+    Does nothing if the record is another block's by now.
 
     Returns
     -------
@@ -235,7 +239,7 @@ def drop(base, me, index, fd):
     place = load(record + WORD * PLACE)
     nbytes = load(record + WORD * BYTES)
     mine = False
-    if load(record + WORD * STATE) == LIVE:
+    if _is_live(record, serial):
         for at in range(HOLDERS_MAX):
             if load(record + WORD * (HOLDERS + at)) == me:
                 store(record + WORD * (HOLDERS + at), 0)
@@ -285,18 +289,10 @@ def collect(base, me):
     if load(returns) == 0:
         return -1, 0
     enter_tables(base, me)
-    guard = base + GUARD_AT
-    index = load(returns) - 1
-    place = -1
+    place = load(returns)
     nbytes = 0
-    if index >= 0:
-        record = record_at(base, index)
-        place = load(record + WORD * PLACE)
-        nbytes = load(record + WORD * BYTES)
-        # Off the list first: who dies in between is this process itself, whose returned
-        # records a sweep frees wherever they stand.
-        note(base, guard, 0, returns, load(record + WORD * NEXT))
-        commit(base, guard, 1)
-        free_record(base, index)
+    if place != 0:
+        nbytes = load(base + place + WORD * RETURNED_BYTES)
+        store(returns, load(base + place + WORD * RETURNED_NEXT))
     leave_tables(base)
-    return place, nbytes
+    return (place, nbytes) if place != 0 else (-1, 0)

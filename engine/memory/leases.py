@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
+import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Lease", "lease_over", "lease_type"]
+__all__ = ["Lease", "lease_over", "lease_type", "watch", "watched_at"]
 
 
 class Lease:
@@ -69,6 +72,39 @@ class Lease:
         self._give_back((self._addressof(self) - self._base, self.nbytes))
 
 
+# The weak references of leases that are watched, by address.  Reentrant, because a lease may
+# die wherever the garbage collector runs.
+_watches: dict[int, weakref.ref[Lease]] = {}
+_lock = threading.RLock()
+
+
+def watch(lease: Lease, note: Callable[[], None]) -> None:
+    """Have `note` called when a lease has died, in place of what its death did before.
+
+    From then on it may be found by `watched_at`.  Others it must not: an object that runs its
+    `__del__` can still be had from a weak reference, but none whose references were cleared,
+    which is before their callbacks are called.
+    """
+    address = lease.address
+
+    def see(reference: weakref.ref[Lease]) -> None:
+        with _lock:
+            if _watches.get(address) is reference:
+                del _watches[address]
+        note()
+
+    # First: an interrupt then costs the block, and does not give it back twice.
+    lease._give_back = _leave_alone  # noqa: SLF001 - a friend
+    with _lock:
+        _watches[address] = weakref.ref(lease, see)
+
+
+def watched_at(address: int) -> Lease | None:
+    """Give the watched lease whose block begins at an address, if it lives."""
+    reference = _watches.get(address)
+    return None if reference is None else reference()
+
+
 def _leave_alone(_: tuple[int, int]) -> None:
     """Do nothing when a lease dies."""
 
@@ -88,3 +124,11 @@ def lease_over(base: int, offset: int, nbytes: int) -> Lease:
     """Make the lease of a block of another process; who wants to know of its death says so."""
     lease: Lease = _borrowed_type(nbytes, base).from_address(base + offset)
     return lease
+
+
+def _unlock_in_child() -> None:
+    global _lock  # noqa: PLW0603 - its holder does not exist in the child
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_unlock_in_child)

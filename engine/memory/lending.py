@@ -8,6 +8,7 @@ dies the process drops its hold.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import sys
@@ -22,7 +23,7 @@ from engine.errors import BlockGoneError
 from engine.memory.addresses import note_lease
 from engine.memory.arena import arena_of, owner_of
 from engine.memory.family import Family, home_family, join_family
-from engine.memory.leases import Lease, lease_over
+from engine.memory.leases import Lease, lease_over, watch, watched_at
 from engine.memory.records import BLOCK
 
 if TYPE_CHECKING:
@@ -41,22 +42,18 @@ class _Hold:
     Attributes
     ----------
     serial : int
+    place : address
+        Where its block is.
     uses : int
         Leases of it that have not died, or whose death was not seen to yet.
-    lease : callable
-        Gives the last of them, or None if it has died.
     """
 
-    __slots__ = ("lease", "serial", "uses")
+    __slots__ = ("place", "serial", "uses")
 
-    def __init__(self, serial: int) -> None:
+    def __init__(self, serial: int, place: int) -> None:
         self.serial = serial
+        self.place = place
         self.uses = 0
-        self.lease: Callable[[], Lease | None] = _nothing
-
-
-def _nothing() -> None:
-    return None
 
 
 class _Ledger:
@@ -71,14 +68,14 @@ class _Ledger:
         self._family = family
         self._lock = threading.Lock()
         self._holds: dict[int, _Hold] = {}
-        self._dead: deque[int] = deque()
+        self._dead: deque[tuple[int, int]] = deque()
 
     def lend(self, lease: Lease, kind: int) -> None:
         """Make a record for a leased block of this process, at first need."""
         with self._lock:
             if lease.record < 0:
                 record, serial = self._family.lend(lease.offset, lease.nbytes, kind)
-                hold = self._holds[record] = _Hold(serial)
+                hold = self._holds[record] = _Hold(serial, lease.address)
                 self._count(lease, record, hold)
         self._bury()
 
@@ -90,20 +87,24 @@ class _Ledger:
             if hold is None:
                 if not self._family.hold(record, serial):
                     raise BlockGoneError(nbytes=nbytes)
-                hold = self._holds[record] = _Hold(serial)
+                hold = self._note(handle)
             elif hold.serial != serial:
                 raise BlockGoneError(nbytes=nbytes)
-            found = hold.lease() or self._lease(handle, hold)
+            found = watched_at(hold.place) or self._lease(handle, hold)
         self._bury()
         return found
 
     def adopt(self, handle: Handle) -> Lease:
         """Lease a block among whose holders this process is, which nothing here knows yet."""
         with self._lock:
-            hold = self._holds[handle[0]] = _Hold(handle[1])
-            found = self._lease(handle, hold)
+            found = self._lease(handle, self._note(handle))
         self._bury()
         return found
+
+    def _note(self, handle: Handle) -> _Hold:
+        record, serial, offset, _ = handle
+        hold = self._holds[record] = _Hold(serial, self._family.base + offset)
+        return hold
 
     def _lease(self, handle: Handle, hold: _Hold) -> Lease:
         """Make a lease of a block that this process holds, with the lock."""
@@ -115,28 +116,34 @@ class _Ledger:
 
     def _count(self, lease: Lease, record: int, hold: _Hold) -> None:
         hold.uses += 1
-        hold.lease = weakref.ref(lease)
-        lease.record = record
+        watch(lease, partial(self._note_death, (record, hold.serial)))
         lease.serial = hold.serial
-        lease._give_back = partial(self._note_death, record)  # noqa: SLF001 - a friend
+        # Last, because it is what makes the lease one of a lent block.
+        lease.record = record
 
     def holds_some(self) -> bool:
         """Tell whether a child would inherit anything."""
         return bool(self._holds)
 
+    def stop(self) -> None:
+        """Drop nothing, and let nobody borrow, until `go_on`; before a fork."""
+        self._lock.acquire()
+
+    def go_on(self) -> None:
+        """Go on, in the parent of a fork."""
+        self._lock.release()
+        self._bury()
+
     def hold_all(self) -> None:
-        """Hold everything again, under the number of a forked child."""
+        """Hold everything again, under the number of a forked child, and go on."""
+        for record, hold in list(self._holds.items()):
+            if not self._family.hold(record, hold.serial):
+                del self._holds[record]
         self._lock = threading.Lock()
-        with self._lock:
-            for record, hold in self._holds.items():
-                self._family.hold(record, hold.serial)
         self._bury()
 
     def _note_death(
-        self,
-        record: int,
-        _: Any,
-        is_ending: Callable[[], bool] = sys.is_finalizing,
+        self, record: tuple[int, int], is_ending: Callable[[], bool] = sys.is_finalizing
     ) -> None:
         if is_ending():
             # Modules are being taken apart; when the process is gone, others sweep.
@@ -148,12 +155,14 @@ class _Ledger:
         """Drop what died, unless another thread is about to."""
         while self._dead and self._lock.acquire(blocking=False):
             try:
-                record = self._dead.popleft()
-                hold = self._holds[record]
+                record, serial = self._dead.popleft()
+                hold = self._holds.get(record)
+                if hold is None or hold.serial != serial:
+                    continue
                 hold.uses -= 1
                 if hold.uses == 0:
                     del self._holds[record]
-                    block = self._family.drop(record)
+                    block = self._family.drop(record, serial)
                     if block is not None:
                         arena_of(self._family).take_back(block)
             except IndexError:
@@ -270,16 +279,17 @@ def travelling(family: Family, lease: Lease) -> tuple[Callable[..., Any], tuple[
     if popen is None:
         family.keep(lease.record, lease.serial)
         return _borrow_and_join, (reduction.DupFd(family.fd), family.nbytes, *handle)
-    sent = _sent.get(popen)
+    sent = _sent.setdefault(popen, {}).get(family)
     if sent is None:
-        # One descriptor for all that the process is given: a process can be given few.
-        sent = _sent[popen] = (reduction.DupFd(family.fd), [])
+        # One descriptor for all of a family: a process can be given few.
+        sent = _sent[popen][family] = (reduction.DupFd(family.fd), [])
     sent[1].append(lease)
     return _borrow_and_join, (sent[0], family.nbytes, *handle)
 
 
 # What a process was given that is being started or runs.
-_sent: weakref.WeakKeyDictionary[Any, tuple[Any, list[Lease]]] = weakref.WeakKeyDictionary()
+_sent: weakref.WeakKeyDictionary[Any, dict[Family, tuple[Any, list[Lease]]]]
+_sent = weakref.WeakKeyDictionary()
 
 
 def _borrow_within(*handle: int) -> tuple[Family, Lease]:
@@ -294,33 +304,46 @@ def _borrow_and_join(descriptor: Any, nbytes: int, *handle: int) -> tuple[Family
 
 
 # A fork waits until its child holds what it inherited; else its parent might drop it first.
+# No thread drops anything meanwhile, and what dies in the child before it is a member by
+# itself is not dropped in its parent's name.
 _forks = threading.local()
 
 _CHILD_MS = 10_000
 
 
 def _before_fork() -> None:
-    # Only the child has the writing end in the end, so that its death is seen as well.
-    pipe = os.pipe() if any(ledger.holds_some() for ledger in _ledgers.values()) else None
-    _forks.__dict__.setdefault("pipes", []).append(pipe)
+    ledgers = list(_ledgers.values())
+    pipe = None
+    if any(ledger.holds_some() for ledger in ledgers):
+        # Without descriptors left the fork does not wait, and may lose what is dropped then.
+        with contextlib.suppress(OSError):
+            # Only the child has the writing end in the end, so that its death is seen as well.
+            pipe = os.pipe()
+    for ledger in ledgers:
+        ledger.stop()
+    _forks.__dict__.setdefault("begun", []).append((ledgers, pipe))
 
 
 def _after_fork_in_parent() -> None:
-    pipe = _forks.pipes.pop()
-    if pipe is not None:
-        os.close(pipe[1])
-        poll = select.poll()
-        poll.register(pipe[0], select.POLLIN)
-        poll.poll(_CHILD_MS)
-        os.close(pipe[0])
+    ledgers, pipe = _forks.begun.pop()
+    try:
+        if pipe is not None:
+            os.close(pipe[1])
+            poll = select.poll()
+            poll.register(pipe[0], select.POLLIN)
+            poll.poll(_CHILD_MS)
+            os.close(pipe[0])
+    finally:
+        for ledger in ledgers:
+            ledger.go_on()
 
 
 def _hold_all_in_child() -> None:
     global _making  # noqa: PLW0603 - its holder does not exist in the child
     _making = threading.Lock()
-    for ledger in _ledgers.values():
+    ledgers, pipe = _forks.begun.pop()
+    for ledger in ledgers:
         ledger.hold_all()
-    pipe = _forks.pipes.pop()
     if pipe is not None:
         os.write(pipe[1], b"h")
         os.close(pipe[0])

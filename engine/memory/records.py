@@ -12,8 +12,9 @@ a channel
     a block with the words of a queue or pipe, which holds the messages in it.  Its
     number, made of its own record's serial and index, stands in the records of these.
 
-    FREE ──lend──▶ LIVE ──nobody holds it──▶ RETURNED ──home collects──▶ FREE
-                     └──the same, by or without its home──▶ FREE
+When nobody does, the record is free, and the block goes back to its home, the member in
+whose range it lies, on a list that the home collects from; or, if the home is gone, to the
+family.
 
 Every function here is called inside the guard of the tables, unless it says otherwise.
 What changes more than one word is one committed journal.
@@ -25,7 +26,7 @@ from __future__ import annotations
 
 from numba import njit
 
-from engine.atomics import load
+from engine.atomics import load, store
 from engine.memory.layout import (
     GUARD_AT,
     MEMBERS_AT,
@@ -52,7 +53,8 @@ __all__ = [
     "LIVE",
     "NEXT",
     "PLACE",
-    "RETURNED",
+    "RETURNED_BYTES",
+    "RETURNED_NEXT",
     "SERIAL",
     "STATE",
     "TURN",
@@ -65,8 +67,8 @@ __all__ = [
     "manifest_of",
     "note_claimed",
     "note_consigned",
-    "note_home",
     "record_at",
+    "return_home",
     "returns_of",
     "room_for_holder",
 ]
@@ -76,7 +78,7 @@ STATE, PLACE, BYTES, HOME = 0, 1, 2, 3
 KEPT = 4  # 1: held as long as its home lives
 SERIAL = 5  # how many blocks have had the record, so that an earlier one's name is known as such
 KIND = 6
-NEXT = 7  # in the list of free records, or of those returned to one home: index + 1
+NEXT = 7  # in the list of free records: index + 1
 BUNDLES = 8  # how many bundles hold it
 IN_CHANNEL = 9  # number of the channel that holds it, or 0
 TURN = 10  # how often a bundle has changed its holder
@@ -84,7 +86,10 @@ HOLDERS = 11
 HOLDERS_MAX = RECORD_WORDS - HOLDERS
 
 # States.
-UNUSED, LIVE, RETURNED = 0, 1, 2
+UNUSED, LIVE = 0, 1
+
+# Words of a block that was returned: offset of the next in the list of its home, or 0; its size.
+RETURNED_NEXT, RETURNED_BYTES = 0, 1
 
 # Kinds.
 BLOCK, BUNDLE, CHANNEL = 0, 1, 2
@@ -116,7 +121,7 @@ def manifest_of(base, record):
 
 @njit(cache=True)
 def returns_of(base, member):
-    """Address of the word that begins the list of a member's returned records."""
+    """Address of the word that begins the list of a member's returned blocks."""
     return base + MEMBERS_AT + WORD * (MEMBER_WORDS * (member % MEMBERS_MAX) + RETURNS)
 
 
@@ -178,15 +183,20 @@ def free_record(base, index):
 
 
 @njit(cache=True)
-def note_home(base, index):
-    """Put a block that nobody holds on the list of its home, which lives."""
+def return_home(base, index):
+    """Put a block that nobody holds on the list of its home, which lives; free the record."""
     guard = base + GUARD_AT
     record = record_at(base, index)
+    place = load(record + WORD * PLACE)
     returns = returns_of(base, load(record + WORD * HOME))
-    note(base, guard, 0, record + WORD * STATE, RETURNED)
-    note(base, guard, 1, record + WORD * NEXT, load(returns))
-    note(base, guard, 2, returns, index + 1)
-    commit(base, guard, 3)
+    # The block is nobody's now, so its first words can say what its record said.
+    store(base + place + WORD * RETURNED_NEXT, load(returns))
+    store(base + place + WORD * RETURNED_BYTES, load(record + WORD * BYTES))
+    note(base, guard, 0, record + WORD * STATE, UNUSED)
+    note(base, guard, 1, record + WORD * NEXT, load(base + WORD * RECORDS_FREE))
+    note(base, guard, 2, base + WORD * RECORDS_FREE, index + 1)
+    note(base, guard, 3, returns, place)
+    commit(base, guard, 4)
 
 
 # A bundle is held by one member or one channel at a time, so the first place among the

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine.atomics import store_word
 from engine.channel.post import Post, letter_of
 from engine.memory import arena as arena_module
 from engine.memory.arrays import address_of, empty
 from engine.pool import board as board_words
 from engine.pool import call_table as words
 from engine.pool.board import WORD
-from engine.pool.context import store_word
 
 if TYPE_CHECKING:
     from engine.pool.board import Board

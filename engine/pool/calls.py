@@ -23,13 +23,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from engine import atomics
+from engine.atomics import load_word
 from engine.errors import PoolClosedError, WorkerDiedError
 from engine.pool import call_table as words
 from engine.pool.board import BELL, WORD
 from engine.pool.call_entries import Entries
 from engine.pool.call_feeder import Feeder
 from engine.pool.call_queue import CallQueue
-from engine.pool.context import load_word
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,14 +1,8 @@
-"""Where this process stands: caller or worker; and single words for Python code."""
-
-# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
+"""Whether this process is a caller or a worker of a pool is known here."""
 
 from __future__ import annotations
 
-from numba import njit, types
-
-from engine.atomics import load, store
-
-__all__ = ["enter_worker", "in_worker", "load_word", "store_word"]
+__all__ = ["enter_worker", "in_worker"]
 
 _state = {"in_worker": False}
 
@@ -21,15 +15,3 @@ def enter_worker() -> None:
 def in_worker() -> bool:
     """Tell whether this process is a worker of a pool."""
     return _state["in_worker"]
-
-
-@njit(types.int64(types.intp), nogil=True, cache=True)
-def load_word(address):
-    """Atomically read a word, from Python."""
-    return load(address)
-
-
-@njit(types.void(types.intp, types.int64), nogil=True, cache=True)
-def store_word(address, value):
-    """Atomically write a word, from Python."""
-    store(address, value)

@@ -28,12 +28,12 @@ import cloudpickle
 import numpy as np
 
 from engine import atomics
+from engine.atomics import load_word, store_word
 from engine.errors import TimeoutError, WorkerDiedError  # noqa: A004
 from engine.memory import arena as arena_module
 from engine.memory.arrays import address_of, zeros
 from engine.pool import board as words
 from engine.pool.board import has_left, open_slot, retire
-from engine.pool.context import load_word, store_word
 
 if TYPE_CHECKING:
     from collections.abc import Callable

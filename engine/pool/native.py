@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from engine.atomics import load_word
 from engine.memory import arena as arena_module
 from engine.pool import board, driver
 from engine.pool.cells import BIT
 from engine.pool.claims import run_claims
-from engine.pool.context import in_worker, load_word
+from engine.pool.context import in_worker
 from engine.pool.job import ATTEMPTS_MAX, CALLER, Job, note_of
 from engine.pool.program import Operand, Program, bind_here, specify
 from engine.pool.tasks import Task

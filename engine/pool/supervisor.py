@@ -29,12 +29,11 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from engine import system
-from engine.atomics import ring
+from engine.atomics import ring, store_word
 from engine.errors import EngineError, PoolBrokenError, PoolClosedError, describe_exitcode
 from engine.memory import arena as arena_module
 from engine.memory.refs import set_private_in_reach
 from engine.pool import board as words
-from engine.pool.context import store_word
 from engine.pool.recruit import WorkerRecord, recruit
 from engine.process.starter import Starter, StarterGoneError
 

@@ -26,6 +26,7 @@ import numpy as np
 import threadpoolctl
 
 from engine import atomics
+from engine.atomics import load_word, store_word
 from engine.memory.family import home_family, join_family
 from engine.memory.refs import Mapped
 from engine.pool import board as words
@@ -33,7 +34,6 @@ from engine.pool import context, driver, peers
 from engine.pool.board import Board, withdraw
 from engine.pool.call_worker import CallRunner
 from engine.pool.claims import claim_chunk, finish_chunk, run_claims, serve
-from engine.pool.context import load_word, store_word
 from engine.pool.functions import load_function
 from engine.pool.kernel import counters, load_kernel
 from engine.pool.program import bind_there

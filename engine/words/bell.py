@@ -7,13 +7,15 @@ A bell is three words, and goes with any condition on other words:
         if condition: break
         park(bell, seen, ...)
 
-No wake-up is lost.  `listen` counts the call and then reads the bell; the waiter looks at
+No wake-up is lost.  `listen` reads the bell and then counts the call; the waiter looks at
 the condition once more after that.  Who changes the words does so before it reads
 the number of calls.  In the one order that all these operations have (they are
 sequentially consistent), either the waiter's look comes after the change and
 it does not park, or the call comes before the ringer's look at the calls: then the
 ringer adds one to the bell, and the waiter, which parks only while the bell has
-the value that it read before, is woken or does not fall asleep.
+the value that it read before the call, is woken or does not fall asleep.  That also holds
+if a third has undone the change before the waiter looks: no call is taken for answered
+whose waiter read the bell after it rang.
 
 A ring costs a system call only if somebody called since the last ring that found
 nobody asleep.  So waiters that were killed cost one such call, and are forgotten.
@@ -39,8 +41,9 @@ BELL_WORDS = 3
 @njit(cache=True)
 def listen(bell):
     """Announce a waiter; return what it is to park on the bell with."""
+    seen = load(bell + WORD * _RANG)
     fetch_add(bell + WORD * _CALLS, 1)
-    return load(bell + WORD * _RANG)
+    return seen
 
 
 @njit(cache=True)

@@ -49,7 +49,7 @@ PID = 10
 LEAVING = 11  # 1: the process is ending in an orderly way, and holds nothing on purpose
 KILLED = 12  # number of the last one who had this entry and did not end in an orderly way
 HEIR_OF = 13  # number of the member that it was forked from, whose memory it sees; or 0
-RETURNS = 14  # first of its blocks that others were the last to hold: index of its record + 1
+RETURNS = 14  # offset of the first of its blocks that others were the last to hold, or 0
 MEMBER_WORDS = 16
 
 
