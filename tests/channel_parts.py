@@ -5,18 +5,30 @@ import os
 import signal
 
 import numpy as np
+from sync_children import numbers_at
 
 import engine
 
 __all__ = [
+    "BEGUN",
+    "END",
+    "GOT",
+    "LOGS",
+    "LOG_SIZE",
+    "PUT",
+    "STOP",
     "across_families",
     "add_one",
     "consume",
+    "consume_for_ever",
     "echo",
     "finish",
     "forward",
+    "item",
+    "log",
     "make_and_send",
     "produce",
+    "produce_for_ever",
     "put_all",
     "receive_and_say",
     "send_all",
@@ -160,16 +172,41 @@ def receive_and_say(pipe, end, queue):
         other.close()
 
 
+# Words of a file that all map: whether producers are to stop; how many items each has begun and
+# has finished to put; how many each consumer has got, and what.
 STOP = 0
+BEGUN, PUT, GOT = 100, 1100, 2100
+LOGS, LOG_SIZE = 3100, 200_000
 
 
-def logged(*_):
-    pass
+def produce_for_ever(pipe, put, path, who, made, backlog):
+    """Put numbered items until told to stop, and say by words how far it came."""
+    numbers = numbers_at(path)
+    pipe.send("ready")
+    number = 0
+    while not numbers[STOP]:
+        if backlog() > 100:
+            os.sched_yield()
+            continue
+        numbers[BEGUN + who] = number + 1
+        put(item(who, number, made))
+        number += 1
+        numbers[PUT + who] = number
+    pipe.send("done")
 
 
-def consume_for_ever(*_):
-    pass
+def consume_for_ever(pipe, get, path, who):
+    """Get items and write down which, until there is none more."""
+    numbers = numbers_at(path)
+    pipe.send("ready")
+    for other, number, *arrays in iter(get, END):
+        assert all((one == number).all() for one in arrays)
+        log(numbers, who, other, number)
+    pipe.send("done")
 
 
-def produce_for_ever(*_):
-    pass
+def log(numbers, who, other, number):
+    """Write down that a consumer got an item of a producer."""
+    count = int(numbers[GOT + who])
+    numbers[LOGS + who * LOG_SIZE + count] = (other << 32) + number
+    numbers[GOT + who] = count + 1

@@ -2,7 +2,6 @@
 
 import contextlib
 import gc
-import itertools
 import os
 import pickle
 import random
@@ -11,9 +10,18 @@ from queue import Empty
 
 import numpy as np
 import pytest
-from channel_parts import STOP, consume_for_ever, item, logged, produce_for_ever
+from channel_parts import (
+    BEGUN,
+    GOT,
+    LOG_SIZE,
+    LOGS,
+    PUT,
+    STOP,
+    consume_for_ever,
+    produce_for_ever,
+)
 from leaks import eventually
-from sync_children import NUMBERS_BYTES, Children, numbers_at
+from sync_children import Children, numbers_at
 from word_by_word import after_each_death
 
 import engine
@@ -95,7 +103,9 @@ def drained(channel):
 def fill_page(queue):
     """Put messages until not one word is left of the last page; give how many."""
     queue.put(0)
-    for count in itertools.count(1):
+    count = 0
+    while True:
+        count += 1
         room = stream.PAGE_BYTES - queue._word(stream.TAIL) - 8  # noqa: SLF001 - there is no other way
         if room < 0:
             return count
@@ -349,3 +359,141 @@ def test_killed_at_any_word_of_a_receive(call):
             assert drained(pipe) == [7, 8]
             assert was_killed or not pipe.receiver.poll()
             del pipe
+
+
+# -------------------------------------------------------------------------- killed at any moment
+
+KILLS = int(os.environ.get("NUMCREW_KILLS", "30"))
+
+
+class _Storm:
+    """Producers and consumers of one channel that are killed and replaced.
+
+    Parameters
+    ----------
+    children : Children
+    path : path
+        Of a file for what they say.
+    put, get, backlog : callable
+        Of the channel.
+    made : str
+        What the items are.
+    """
+
+    CROWD = 3
+
+    def __init__(self, children, path, put, get, backlog, made):
+        self._children = children
+        self._path = path
+        with path.open("wb") as file:
+            file.truncate(8 * (LOGS + (KILLS + 2 * self.CROWD) * LOG_SIZE))
+        self._numbers = numbers_at(path)
+        self._put, self._get, self._backlog, self._made = put, get, backlog, made
+        self._draw = random.Random(made)
+        self._begun = [0, 0]
+        self._killed = [0, 0]
+        self._living = [{}, {}]
+
+    def run(self):
+        """Kill one after another, and let the last ones end; return how many items came."""
+        for side in (0, 1) * self.CROWD:
+            self._start(side)
+        for _ in range(KILLS):
+            self._kill(self._draw.randrange(2))
+        self._numbers[STOP] = 1
+        producers, consumers = self._living
+        for one in producers.values():
+            assert one.says() == "done"
+            one.ends()
+        for _ in consumers:
+            self._put(None)
+        for one in consumers.values():
+            assert one.says() == "done"
+            one.ends()
+        return self._check()
+
+    def _start(self, side):
+        who = self._begun[side]
+        self._begun[side] += 1
+        if side:
+            child = self._children.start(consume_for_ever, self._get, self._path, who)
+        else:
+            child = self._children.start(
+                produce_for_ever, self._put, self._path, who, self._made, self._backlog
+            )
+        assert child.says() == "ready"
+        self._living[side][who] = child
+
+    def _kill(self, side):
+        who = self._draw.choice(sorted(self._living[side]))
+        word = (PUT, GOT)[side] + who
+        more = self._numbers[word] + self._draw.choice([0, 1, self._draw.randrange(200)])
+        assert eventually(lambda: self._numbers[word] >= more)
+        self._living[side].pop(who).kill()
+        self._killed[side] += 1
+        self._start(side)
+
+    def _check(self):
+        """Each item came once and in order, but for one that each killed consumer may have had."""
+        by_producer = {}
+        for who in range(self._begun[1]):
+            count = int(self._numbers[GOT + who])
+            first = LOGS + who * LOG_SIZE
+            items = self._numbers[first : first + count]
+            for producer in np.unique(items >> 32).tolist():
+                numbers = items[items >> 32 == producer] & 0xFFFFFFFF
+                assert (np.diff(numbers) > 0).all(), "out of order or twice"
+                by_producer.setdefault(producer, []).append(numbers)
+        missing = total = 0
+        for producer in range(self._begun[0]):
+            got = np.concatenate([np.empty(0, np.int64), *by_producer.get(producer, [])])
+            assert len(np.unique(got)) == len(got), "twice"
+            assert (got < self._numbers[BEGUN + producer]).all()
+            missing += np.setdiff1d(np.arange(self._numbers[PUT + producer]), got).size
+            total += len(got)
+        assert missing <= self._killed[1]
+        return total
+
+
+def _backlog_of(queue):
+    def backlog():
+        counts = queue.statistics()
+        return counts["puts"] - counts["gets"]
+
+    return backlog
+
+
+@pytest.mark.parametrize(
+    ("make", "made"),
+    [
+        (engine.SimpleQueue, "plain"),
+        (engine.Queue, "mixed"),
+        (lambda: engine.Queue(5), "mixed"),
+    ],
+    ids=["small ones", "arrays", "few at a time"],
+)
+def test_kills_at_random_moments(children, tmp_path, make, made):
+    """Of producers and consumers of one queue: nothing is lost, and nothing hangs."""
+    with nothing_left():
+        queue = make()
+        numbers = tmp_path / "numbers"
+        storm = _Storm(children, numbers, queue.put, queue.get, _backlog_of(queue), made)
+        assert storm.run() > KILLS
+        assert queue.empty()
+        queue.put("still")
+        assert queue.get() == "still"
+        del storm, queue
+
+
+def test_kills_at_random_moments_at_both_ends_of_a_pipe(children, tmp_path):
+    """Which several processes share; what was under way to the killed goes with the pipe."""
+    with nothing_left():
+        reader, writer = engine.Pipe(duplex=False)
+        numbers = tmp_path / "numbers"
+        storm = _Storm(children, numbers, writer.send, reader.recv, lambda: 0, "mixed")
+        assert storm.run() > KILLS
+        writer.send("still")
+        assert reader.recv() == "still"
+        reader.close()
+        writer.close()
+        del storm, reader, writer
