@@ -51,6 +51,7 @@ from engine.memory.records import (
     record_at,
     return_home,
 )
+from engine.system import PAGE_BYTES
 from engine.words.guard import commit, note
 from engine.words.members import HEIR_OF, KILLED, MEMBER_WORDS, NUMBER, WORD, is_dead, was_killed
 
@@ -75,6 +76,22 @@ def _fallocate(typingctx: Any, fd: Any, offset: Any, nbytes: Any) -> Any:
 
 
 @njit(cache=True)
+def _punch_edges(base, start, end, fd):
+    """Give back the pages at both ends of what is free now, if others of them are free as well."""
+    if (start | end) % PAGE_BYTES == 0:
+        return
+    for index in range(load(base + WORD * RANGES_USED)):
+        entry = range_at(base, index)
+        first = load(entry + WORD * OFFSET)
+        last = first + load(entry + WORD * SIZE)
+        if load(entry + WORD * OWNER) == FREE and first <= start < last:
+            low = max(start // PAGE_BYTES * PAGE_BYTES, first)
+            high = min(-(-end // PAGE_BYTES) * PAGE_BYTES, last)
+            _fallocate(fd, low, high - low)
+            return
+
+
+@njit(cache=True)
 def _free_gaps(base, index, fd):
     """Free a dead member's range, but for the blocks in it that are held."""
     entry = range_at(base, index)
@@ -95,6 +112,7 @@ def _free_gaps(base, index, fd):
             _fallocate(fd, at, block - at)
             if not free_range(base, owner, at, block - at):
                 return
+            _punch_edges(base, at, block, fd)
         at = block_end
 
 
