@@ -41,6 +41,7 @@ class Member:
         self.me = self.family.me
         self.arena = arena_of(self.family)
         self.leases = []
+        self.bundles = []
 
     def _live_by(self, address):
         marks = []
@@ -59,7 +60,6 @@ class Member:
     def lend(self, nbytes, kind=BLOCK):
         """Lease a block and lend it; give the lease."""
         lease = self.arena.lease(nbytes)
-        self.write(lease.offset, bytes(8))  # the manifest of a bundle, of nothing yet
         handle_of(lease, kind)
         self.leases.append(lease)
         return lease
@@ -91,6 +91,8 @@ class Member:
         """End without a word: nothing that it held is given back by itself."""
         for lease in self.leases:
             lease._give_back = lambda _: None  # noqa: SLF001 - the dead say nothing
+        for bundle in self.bundles:
+            bundle.turn = -1
         self._end.set()
         self._thread.join()
         assert eventually(self.is_dead)
@@ -100,6 +102,8 @@ class Member:
         if self._thread.is_alive():
             self.die()
         self.leases.clear()
+        self.bundles.clear()
+        self.family.view.release()
         # A forked child would hold again what this member held.
         lending._ledgers.pop(self.family, None)  # noqa: SLF001 - nobody else ever leaves
         arena_module._arenas.pop(self.family, None)  # noqa: SLF001 - likewise

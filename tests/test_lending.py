@@ -20,8 +20,9 @@ import engine
 from engine import BlockGoneError, system
 from engine.memory import arena as arena_module
 from engine.memory.arena import size_class
+from engine.memory.bundles import Bundle, make_bundle
 from engine.memory.family import home_family
-from engine.memory.lending import borrow, handle_of, receive
+from engine.memory.lending import borrow, handle_of
 from engine.memory.ranges import FREE
 from engine.memory.records import BLOCK, BUNDLE, CHANNEL, HOLDERS_MAX, channel_number
 from engine.sync.event import Event
@@ -59,8 +60,8 @@ def children():
 class _Block:
     """What the model knows of a block that was lent."""
 
-    def __init__(self, lease, home, kind, mark):
-        self.handle = handle_of(lease)
+    def __init__(self, handle, home, kind, mark):
+        self.handle = handle
         self.record, self.serial = self.handle[:2]
         self.home = home
         self.kind = kind
@@ -68,6 +69,7 @@ class _Block:
         self.uses = {home: 1}
         self.contents = []
         self.channel = None
+        self.is_new = True
 
     @property
     def place(self):
@@ -114,71 +116,82 @@ class LendingMachine(RuleBasedStateMachine):
         inside = [*block.contents, *(one for one in self.blocks if one.channel is block)]
         return inside + [deeper for one in inside for deeper in self.within(one)]
 
+    def held_openly(self):
+        """Blocks that may be borrowed."""
+        return [one for one in self.held() if one.kind != BUNDLE]
+
     def in_hands(self, *kinds):
         """Blocks of some kinds that members themselves hold."""
         return [one for one in self.held() if one.uses and one.kind in kinds]
 
-    @precondition(lambda self: self.in_hands(BLOCK, BUNDLE, CHANNEL))
+    @precondition(lambda self: self.in_hands(BLOCK, CHANNEL))
     @rule(data=st.data(), nbytes=st.sampled_from([100, 5000]))
-    def enclose(self, data, nbytes):
-        """A bundle of what one member has, of each thing once or more often."""
-        found = self.in_hands(BLOCK, BUNDLE, CHANNEL)
+    def bundle(self, data, nbytes):
+        """Of what one member has, of each thing once or more often."""
+        found = self.in_hands(BLOCK, CHANNEL)
         who = data.draw(st.sampled_from([who for one in found for who in one.uses]))
         mine = [one for one in found if who in one.uses]
         contents = data.draw(st.lists(st.sampled_from(mine), min_size=1, max_size=3))
-        bundle = self.lend_one(who, nbytes, BUNDLE)
-        if bundle is None:
+        try:
+            bundle = make_bundle(who.family, nbytes)
+        except engine.SharedMemoryFull:
             return
         for one in contents:
-            assert who.family.enclose(bundle.record, one.record, one.serial)
-        bundle.contents = contents
+            bundle.enclose(one.handle)
+        who.bundles.append(bundle)
+        self.note(bundle.handle, who, BUNDLE).contents = contents
+
+    def drop_bundle(self, block):
+        """The one that has a bundle forgets it, and gives the bundle."""
+        (who,) = block.uses
+        at = next(at for at, one in enumerate(who.bundles) if one.handle == block.handle)
+        block.uses.clear()
+        return who, who.bundles.pop(at)
 
     @precondition(lambda self: self.in_hands(BUNDLE))
     @rule(data=st.data())
-    def unpack(self, data):
-        """Nothing is in a bundle any more."""
-        bundle = data.draw(st.sampled_from(self.in_hands(BUNDLE)))
-        who = data.draw(st.sampled_from(list(bundle.uses)))
-        who.family.unpack(bundle.record)
-        bundle.contents = []
+    def keep(self, data):
+        """A bundle's bytes and nothing that is in it."""
+        block = data.draw(st.sampled_from(self.in_hands(BUNDLE)))
+        who, bundle = self.drop_bundle(block)
+        who.leases.append(bundle.keep())
+        block.uses[who] = 1
+        block.contents = []
+        block.kind = BLOCK
 
-    @precondition(lambda self: self.in_hands(CHANNEL))
+    @precondition(lambda self: self.in_hands(BUNDLE) and self.in_hands(CHANNEL))
     @rule(data=st.data())
     def consign(self, data):
-        """One that has a channel and something else puts the one into the other."""
-        channel = data.draw(st.sampled_from(self.in_hands(CHANNEL)))
-        who = data.draw(st.sampled_from(list(channel.uses)))
-        others = [
-            one
-            for one in self.in_hands(BLOCK, BUNDLE, CHANNEL)
-            if who in one.uses
-            and one is not channel
-            and (one.channel is None or not self.is_held(one.channel))
-            and channel not in self.within(one)
+        """Put a bundle into a channel that is not in it."""
+        bundles = [one for one in self.in_hands(BUNDLE) if one.is_new]
+        places = [
+            (bundle, channel)
+            for bundle in bundles
+            for channel in self.in_hands(CHANNEL)
+            if bundle.uses.keys() <= channel.uses.keys() and channel not in self.within(bundle)
         ]
-        if others:
-            block = data.draw(st.sampled_from(others))
-            who.family.consign(block.record, channel_number(channel.record, channel.serial))
-            block.channel = channel
+        if not places:
+            return
+        block, channel = data.draw(st.sampled_from(places))
+        who, bundle = self.drop_bundle(block)
+        who.family.consign(block.record, channel_number(channel.record, channel.serial))
+        del bundle
+        block.channel = channel
+        block.is_new = False
 
-    @precondition(lambda self: any(one.channel in self.held() for one in self.held()))
+    @precondition(lambda self: any(one.channel for one in self.held()))
     @rule(data=st.data())
     def claim(self, data):
         """Somebody takes something out of a channel; a second time it is not there."""
-        found = [one for one in self.held() if one.channel in self.held()]
-        block = data.draw(st.sampled_from(found))
+        block = data.draw(st.sampled_from([one for one in self.held() if one.channel]))
         who = data.draw(st.sampled_from(self.alive))
         number = channel_number(block.channel.record, block.channel.serial)
-
-        def take():
-            is_there = who.family.claim(block.record, block.serial, number)
-            return block.handle if is_there else None
-
-        who.leases.append(receive(who.family, take))
-        assert handle_of(who.leases[-1]) == block.handle
-        assert receive(who.family, take) is None
+        bundle = Bundle(who.family, block.handle)
+        assert who.family.claim(block.record, block.serial, number)
+        assert not who.family.claim(block.record, block.serial, number)
+        who.bundles.append(bundle)
         block.channel = None
-        block.uses[who] = block.uses.get(who, 0) + 1
+        block.uses[who] = 1
 
     @precondition(lambda self: len(self.alive) < 5)
     @rule()
@@ -194,28 +207,30 @@ class LendingMachine(RuleBasedStateMachine):
     )
     def lend(self, data, nbytes, kind):
         """A block nobody holds, with a mark of its own."""
-        self.lend_one(data.draw(st.sampled_from(self.alive)), nbytes, kind)
-
-    def lend_one(self, home, nbytes, kind):
-        """Lend a block; None if there is no room."""
+        home = data.draw(st.sampled_from(self.alive))
         try:
             lease = home.lend(nbytes, kind)
         except engine.SharedMemoryFull:
-            return None
+            return
         assert lease.nbytes == size_class(nbytes)
         for other in self.held():
             offset, size = other.place
             assert lease.offset + lease.nbytes <= offset or offset + size <= lease.offset
+        self.note(handle_of(lease), home, kind)
+
+    def note(self, handle, home, kind):
+        """Mark a new block, and add it to the list."""
         self.serial = self.serial % 255 + 1
-        home.write(lease.offset + _MARKS_AT, bytes([self.serial]) * (lease.nbytes - _MARKS_AT))
-        self.blocks.append(_Block(lease, home, kind, self.serial))
+        offset, nbytes = handle[-2:]
+        home.write(offset + _MARKS_AT, bytes([self.serial]) * (nbytes - _MARKS_AT))
+        self.blocks.append(_Block(handle, home, kind, self.serial))
         return self.blocks[-1]
 
-    @precondition(lambda self: self.held())
+    @precondition(lambda self: self.held_openly())
     @rule(data=st.data())
     def borrow(self, data):
         """Whoever knows its name gets a block that somebody holds."""
-        block = data.draw(st.sampled_from(self.held()))
+        block = data.draw(st.sampled_from(self.held_openly()))
         who = data.draw(st.sampled_from(self.alive))
         lease = who.borrow(block.handle)
         assert (lease.offset, lease.nbytes) == block.place
@@ -232,6 +247,9 @@ class LendingMachine(RuleBasedStateMachine):
 
     def drop_one(self, block, who):
         """Drop one of the uses; they share one lease."""
+        if block.kind == BUNDLE:
+            self.drop_bundle(block)
+            return
         who.drop(next(one for one in who.leases if handle_of(one) == block.handle))
         block.uses[who] -= 1
         if not block.uses[who]:

@@ -29,8 +29,7 @@ _ENTRIES = {
     "_put_bytes": "put_bytes",
     "_put_parcel": "put_parcel",
     "_add_page": "add_page",
-    "_take_bytes": "take_bytes",
-    "_take_any": "take_any",
+    "_take": "take",
     "_finish_one": "finish_one",
 }
 
