@@ -193,6 +193,11 @@ class Children:
         """Start a `Puppet`."""
         return self._keep(Puppet(subject, method))
 
+    def end(self, child):
+        """Make an end of one now."""
+        self._made.remove(child)
+        child.close()
+
     def _keep(self, child):
         self._made.append(child)
         return child
