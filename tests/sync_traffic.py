@@ -213,7 +213,10 @@ class Traffic:
     def _goes_on(self, slot, steps):
         word = STEPS + slot
         until = self._numbers[word] + steps
-        assert eventually(lambda: self._numbers[word] >= until, HANG_S), f"{slot} hangs"
+        child = [*self._mixers, *self._producers][slot]
+        eventually(lambda: self._numbers[word] >= until or not child.is_quiet(), HANG_S)
+        assert child.is_quiet(), child.says()
+        assert self._numbers[word] >= until, f"{slot} hangs"
 
     def kill_one(self):
         """Kill a process after some steps more, and start another."""
