@@ -335,6 +335,27 @@ TestLending.settings = settings(
 )
 
 
+def test_what_was_lent_first_is_held_by_what_was_lent_last(members):
+    """So that who looks at all records in order, when the last is gone, has to look again."""
+    home, other = members.first, members()
+    inner = home.lend(100, CHANNEL)
+    letter = make_bundle(home.family, 100)
+    home.family.consign(letter.handle[0], channel_number(inner.record, inner.serial))
+    outer = home.lend(100, CHANNEL)
+    envelope = make_bundle(home.family, 100)
+    envelope.enclose(handle_of(inner))
+    home.family.consign(envelope.handle[0], channel_number(outer.record, outer.serial))
+    kept = other.borrow(handle_of(outer))
+    del letter, envelope
+    home.drop(inner)
+    home.drop(outer)
+    del inner, outer
+    assert home.arena.statistics().live_blocks == 4
+    other.drop(kept)
+    del kept
+    assert home.arena.statistics().live_blocks == 0
+
+
 def test_every_order_of_drops(members):
     """The block is its home's again after the last of them, and not before."""
     home, *others = members.first, members(), members()
