@@ -92,6 +92,16 @@ def _punch_edges(base, start, end, fd):
 
 
 @njit(cache=True)
+def _free_gap(base, owner, start, end, fd):
+    """Free a part of a dead member's range in which nothing is held; False if it cannot be."""
+    _fallocate(fd, start, end - start)
+    if not free_range(base, owner, start, end - start):
+        return False
+    _punch_edges(base, start, end, fd)
+    return True
+
+
+@njit(cache=True)
 def _free_gaps(base, index, fd):
     """Free a dead member's range, but for the blocks in it that are held."""
     entry = range_at(base, index)
@@ -108,11 +118,8 @@ def _free_gaps(base, index, fd):
             if load(record + WORD * STATE) == LIVE and at <= place < block:
                 block = place
                 block_end = place + load(record + WORD * BYTES)
-        if block > at:
-            _fallocate(fd, at, block - at)
-            if not free_range(base, owner, at, block - at):
-                return
-            _punch_edges(base, at, block, fd)
+        if block > at and not _free_gap(base, owner, at, block, fd):
+            return
         at = block_end
 
 
@@ -144,8 +151,7 @@ def _free_around(base, place, owner, fd):
                     low = max(low, other + load(record + WORD * BYTES))
                 elif place < other < high:
                     high = other
-        _fallocate(fd, low, high - low)
-        free_range(base, owner, low, high - low)
+        _free_gap(base, owner, low, high, fd)
         return
 
 
