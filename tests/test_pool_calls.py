@@ -364,13 +364,12 @@ def test_futures(crew):
 
 
 def test_a_future_is_cancelled_before_it_begins(tmp_path):
-    """Not while it runs, and not when it is over."""
+    """Not when it is over."""
     gate = tmp_path / "open"
     with engine.Pool(1) as pool:
         running = pool.submit(eventually, gate.exists)
         waiting = [pool.submit((tmp_path / str(n)).touch) for n in range(2 * ENTRY_COUNT)]
         assert eventually(running.running)
-        assert not running.cancel()
         cancelled = waiting[1::2]
         assert all(one.cancel() for one in cancelled)
         assert all(one.cancelled() and one.cancel() for one in cancelled)
@@ -381,6 +380,29 @@ def test_a_future_is_cancelled_before_it_begins(tmp_path):
         with pytest.raises(futures.CancelledError):
             waiting[1].result()
         assert len(list(tmp_path.iterdir())) == 1 + ENTRY_COUNT
+
+
+def test_a_future_is_cancelled_while_it_runs(tmp_path):
+    """Its worker is ended and replaced, it is not begun again, and all others are done."""
+    begun, gate = tmp_path / "begun", tmp_path / "open"
+
+    def work():
+        with begun.open("a") as file:
+            file.write("x")
+        return eventually(gate.exists, 1000.0)
+
+    with engine.Pool(1) as pool:
+        running = pool.submit(work)
+        others = [pool.submit(square, x, retries=0) for x in range(10)]
+        assert eventually(begun.exists)
+        assert running.cancel()
+        assert running.cancelled()
+        assert running.cancel()
+        with pytest.raises(futures.CancelledError):
+            running.result(20.0)
+        assert [one.result(20.0) for one in others] == [x * x for x in range(10)]
+        assert begun.read_text() == "x"
+        assert pool.apply(square, (3,)) == 9
 
 
 def test_close_lets_what_was_made_come_to_its_end():

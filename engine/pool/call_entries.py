@@ -124,10 +124,11 @@ class Entries:
             if task is not None and self._word(index, words.STATE) == words.RUNNING + rank
         ]
 
-    def is_running(self, task: Task) -> bool:
-        """Tell whether a worker has claimed a call and not finished it."""
+    def runner_of(self, task: Task) -> int | None:
+        """Give the rank of the worker that has claimed a call and not finished it."""
         index = task.entry
-        return index >= 0 and self._word(index, words.STATE) >= words.RUNNING
+        state = self._word(index, words.STATE) if index >= 0 else words.FREE
+        return state - words.RUNNING if state >= words.RUNNING else None
 
     def free(self, index: int) -> None:
         """Give an entry back; only this process looks for free ones."""

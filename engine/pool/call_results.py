@@ -247,18 +247,18 @@ class CallFuture(Future[Any]):
         self._task = task
 
     def cancel(self) -> bool:
-        """Take the call back if no worker has begun it.
+        """Take the call back, or end the worker that runs it, which is replaced.
 
         Returns
         -------
         bool
-            Whether it is cancelled.
+            Whether it is cancelled; False if it is over.
         """
         calls, task = self._calls, self._task
         if calls is None or task is None:
             return super().cancel()
         calls.check_process()
-        if not calls.withdraw(task):
+        if not calls.withdraw(task) and not calls.end_running(task):
             return self.cancelled()
         super().cancel()
         self.set_running_or_notify_cancel()

@@ -78,6 +78,8 @@ class Calls:
         Whether the pool's processes have a core each.
     on_idle : callable
         Called when no result is to come any more.
+    end_worker : callable
+        Ends the worker of a rank.
 
     Attributes
     ----------
@@ -92,7 +94,14 @@ class Calls:
     supervisor, with its lock, and run no code of the user's.
     """
 
-    def __init__(self, board: Board, *, may_spin: bool, on_idle: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        board: Board,
+        *,
+        may_spin: bool,
+        on_idle: Callable[[], None],
+        end_worker: Callable[[int], None],
+    ) -> None:
         self.results = _Results(on_idle)
         self._board = board
         self._cores = board.ranks if may_spin else 0
@@ -101,6 +110,9 @@ class Calls:
         self._table = self._entries.table
         self._queue = CallQueue(self._entries, self.fail)
         self.feeder = Feeder(self)
+        self._end_worker = end_worker
+        # Workers that are ended for a call that was cancelled.
+        self._blameless: set[int] = set()
         self._attendance = threading.Lock()
         # In the order in which they came; a dictionary, because to add twice is to add once.
         self._for_thread: dict[Task, None] = {}
@@ -140,9 +152,21 @@ class Calls:
         self._queue.fill()
         return True
 
+    def end_running(self, task: Task) -> bool:
+        """End the worker that runs a call, which is not repeated; False if none runs it."""
+        with self._queue.writing:
+            rank = self._entries.runner_of(task)
+            if rank is None:
+                return False
+            task.retries = -1
+            # Should it be in another call by the time it ends, that is not to blame for it.
+            self._blameless.add(rank)
+        self._end_worker(rank)
+        return True
+
     def is_running(self, task: Task) -> bool:
         """Tell whether a worker has claimed a call and not finished it."""
-        return self._entries.is_running(task)
+        return self._entries.runner_of(task) is not None
 
     def _check(self) -> None:
         if self._failure is not None:
@@ -262,8 +286,10 @@ class Calls:
     def note_death(self, rank: int, exitcode: int) -> None:
         """Publish again, or give up, what a worker had that has died."""
         with self._queue.writing:
+            blameless = rank in self._blameless
+            self._blameless.discard(rank)
             for index, task, begun in self._entries.held_by(rank):
-                task.deaths += begun
+                task.deaths += begun and not blameless
                 if task.deaths <= task.retries:
                     # The worker may have written over the arguments.
                     self._entries.write(task, index)

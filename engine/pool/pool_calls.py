@@ -21,6 +21,7 @@ from engine.pool.call_tasks import MapSource, Task
 from engine.pool.calls import Calls
 from engine.pool.checks import whole_number
 from engine.pool.context import in_worker
+from engine.pool.job import ATTEMPTS_MAX
 
 if TYPE_CHECKING:
     import threading
@@ -79,7 +80,10 @@ class PoolCalls:
                 calls = self._calls
                 if calls is None:
                     calls = Calls(
-                        self.board, may_spin=self.may_spin, on_idle=self.supervisor.look_again
+                        self.board,
+                        may_spin=self.may_spin,
+                        on_idle=self.supervisor.look_again,
+                        end_worker=self.supervisor.kill_worker,
                     )
                     self.supervisor.serve(calls)
                     self._calls = calls
@@ -123,7 +127,7 @@ class PoolCalls:
         callback: Callable[[Any], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
         *,
-        retries: int = 0,
+        retries: int = ATTEMPTS_MAX - 1,
     ) -> AsyncResult:
         """Call a function in a worker, without waiting for it.
 
@@ -135,8 +139,9 @@ class PoolCalls:
             Called with the result, or the exception, by a thread of the pool, which does
             nothing else meanwhile: they should return soon.
         retries : int
-            How often the call is repeated if the worker dies that runs it.  A call that
-            was handed to a worker but not begun is always repeated.
+            How often the call is repeated if the worker dies that runs it: 0 for functions
+            that must not be begun twice.  A call that was handed to a worker but not begun
+            is always repeated.
 
         Returns
         -------
@@ -155,7 +160,12 @@ class PoolCalls:
         return result
 
     def submit(
-        self, func: Callable[..., Any], /, *args: Any, retries: int = 0, **kwargs: Any
+        self,
+        func: Callable[..., Any],
+        /,
+        *args: Any,
+        retries: int = ATTEMPTS_MAX - 1,
+        **kwargs: Any,
     ) -> Future[Any]:
         """Call a function in a worker, and give a future.
 
@@ -170,7 +180,7 @@ class PoolCalls:
         Returns
         -------
         concurrent.futures.Future
-            Its ``cancel()`` takes the call back as long as no worker has begun it.  It
+            Its ``cancel()`` takes the call back, or ends the worker that runs it.  It
             raises what `apply` raises.
         """
         retries = whole_number(retries, "retries", 0)
@@ -238,7 +248,7 @@ class PoolCalls:
         callback: Callable[[list[Any]], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
         *,
-        retries: int = 0,
+        retries: int = ATTEMPTS_MAX - 1,
     ) -> MapResult:
         """Call a function for each item, without waiting; see `map` and `apply_async`."""
         return self._map(MAP, func, iterable, chunksize, callback, error_callback, retries)
@@ -260,7 +270,7 @@ class PoolCalls:
         callback: Callable[[list[Any]], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
         *,
-        retries: int = 0,
+        retries: int = ATTEMPTS_MAX - 1,
     ) -> MapResult:
         """Do as `map_async`, with items that are unpacked as arguments."""
         return self._map(STARMAP, func, iterable, chunksize, callback, error_callback, retries)

@@ -135,6 +135,14 @@ class Supervisor:
                     with contextlib.suppress(StarterGoneError):
                         self._starter.kill(record.serial)
 
+    def kill_worker(self, rank: int) -> None:
+        """End the worker of a rank, if there is one; another takes its place."""
+        with self.lock:
+            record = self._workers.get(rank)
+            if record is not None and self._starter is not None:
+                with contextlib.suppress(StarterGoneError):
+                    self._starter.kill(record.serial)
+
     def let_go(self, serial: int) -> None:
         """Be done with a job that was taken out of `jobs`; its slot can then be another's.
 
