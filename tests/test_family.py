@@ -275,7 +275,7 @@ def lend_and_drop(base, me, fd, counter):
             index, serial = holding.lend(base, me, place, 4096, BLOCK)
             if index >= 0:
                 holding.hold(base, me, index, serial)
-                holding.drop(base, me, index, fd)
+                holding.drop(base, me, index, serial, fd)
             holding.yield_range(base, me, place, 8192)
         fetch_add(counter, 1)
 
@@ -312,10 +312,10 @@ def test_death_at_any_moment_of_a_change(family, loop):
         assert family.take_range(2 * family.data_bytes) is None  # enters, and sweeps
         assert owners_of(family) == {family.me: 5 * UNIT, FREE: family.data_bytes - 5 * UNIT}
     # No record is left either: these are the first hundred.
-    indices = [family.lend(mine, UNIT)[0] for _ in range(100)]
-    assert sorted(indices) == list(range(100))
-    for index in indices:
-        assert family.drop(index)
+    records = [family.lend(mine, UNIT) for _ in range(100)]
+    assert sorted(index for index, _ in records) == list(range(100))
+    for record in records:
+        assert family.drop(*record)
 
 
 def number_at(family, place):

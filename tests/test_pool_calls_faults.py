@@ -86,7 +86,7 @@ def test_retries(crew, tmp_path, way):
 
 def test_one_deadly_part_of_a_map(crew, tmp_path):
     """The map fails when the rest is done; an imap goes on after it."""
-    fault = Fault("killed", str(tmp_path), 2)
+    fault = Fault("killed", str(tmp_path), 6)
 
     def touchy(x):
         return strike(fault, x) if x == 7 else x

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from numba import njit
 
-from engine.atomics import load, store
+from engine.atomics import load
 from engine.memory.layout import (
     GUARD_AT,
     MEMBERS_AT,
@@ -189,14 +189,15 @@ def return_home(base, index):
     record = record_at(base, index)
     place = load(record + WORD * PLACE)
     returns = returns_of(base, load(record + WORD * HOME))
-    # The block is nobody's now, so its first words can say what its record said.
-    store(base + place + WORD * RETURNED_NEXT, load(returns))
-    store(base + place + WORD * RETURNED_BYTES, load(record + WORD * BYTES))
-    note(base, guard, 0, record + WORD * STATE, UNUSED)
-    note(base, guard, 1, record + WORD * NEXT, load(base + WORD * RECORDS_FREE))
-    note(base, guard, 2, base + WORD * RECORDS_FREE, index + 1)
-    note(base, guard, 3, returns, place)
-    commit(base, guard, 4)
+    # The block's first words say now what its record said; not before the commit, because until
+    # then they may be a manifest.
+    note(base, guard, 0, base + place + WORD * RETURNED_NEXT, load(returns))
+    note(base, guard, 1, base + place + WORD * RETURNED_BYTES, load(record + WORD * BYTES))
+    note(base, guard, 2, record + WORD * STATE, UNUSED)
+    note(base, guard, 3, record + WORD * NEXT, load(base + WORD * RECORDS_FREE))
+    note(base, guard, 4, base + WORD * RECORDS_FREE, index + 1)
+    note(base, guard, 5, returns, place)
+    commit(base, guard, 6)
 
 
 # A bundle is held by one member or one channel at a time, so the first place among the
