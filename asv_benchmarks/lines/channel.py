@@ -75,7 +75,7 @@ def _copy_s(array: np.ndarray[Any, Any], rounds: int) -> float:
 
 def line_handoff(*, quick: bool) -> list[Row]:
     """Time 80 MB from the put in one process to the get in another."""
-    elements, rounds = (10_000, 3) if quick else (10_000_000, 31)
+    elements, rounds = (10_000, 3) if quick else (10_000_000, 101)
     rows = []
     for name, way in (("Queue", _Queue), ("Pipe", _Pipe)):
         shared = engine.zeros(elements)

@@ -19,6 +19,7 @@ from engine.channel.reducers import reducer_of
 from engine.memory.addresses import lease_at, lease_below
 from engine.memory.arena import arena_of, owner_of
 from engine.memory.arrays import address_of
+from engine.memory.leases import Lease
 from engine.memory.ledger import count_copy
 from engine.memory.lending import carried
 
@@ -26,9 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from engine.memory.family import Family
-    from engine.memory.leases import Lease
 
-__all__ = ["SELF", "Cargo", "copy_into"]
+__all__ = ["SELF", "Cargo", "array_at", "copy_into"]
 
 # Private bytes below this size are part of the pickle, those from the other on have a block of
 # their own.
@@ -60,6 +60,7 @@ class Cargo:
 
     def __init__(self, family: Family) -> None:
         self._family = family
+        self._base = family.base
         self._numbers: dict[int, int] = {}
         self.blocks: list[Lease] = []
         self.buffers: list[tuple[int, int, int, int]] = []
@@ -68,7 +69,7 @@ class Cargo:
 
     def __getitem__(self, cls: type) -> Callable[[Any], Any]:
         """Find the reducer of a class; none is a KeyError."""
-        return self._reduce_array if cls is np.ndarray else reducer_of(cls, self.others)
+        return self.reduce_array if cls is np.ndarray else reducer_of(cls, self.others)
 
     def add(self, buffer: pickle.PickleBuffer) -> bool:
         """Take a buffer out of the pickle; True if it is to stay in it."""
@@ -91,11 +92,15 @@ class Cargo:
         self.buffers.append((number, place, view.nbytes, int(view.readonly)))
         return False
 
-    def _reduce_array(self, array: np.ndarray[Any, Any]) -> Any:
+    def reduce_array(self, array: np.ndarray[Any, Any]) -> Any:
+        """Give what an array is made of by `pickle`: mostly `array_at` and its arguments."""
         dtype, flags = array.dtype, array.flags
-        if dtype.hasobject or not dtype.itemsize:
-            return array.__reduce_ex__(5)
-        block: Any = self._shared(array, array)
+        block: Any = array.base
+        if not isinstance(block, Lease) or block.record < 0 or block.base != self._base:
+            # It is not plain that this is a lent block of the family.
+            if dtype.hasobject or not dtype.itemsize:
+                return array.__reduce_ex__(5)
+            block = self._shared(array, array)
         if block is None:
             if array.nbytes < _BLOCK_BYTES_MIN:
                 return _reduce_small(array)
@@ -107,7 +112,7 @@ class Cargo:
             array = copy
         place = address_of(array) - block.address
         where = self._number_of(block), place, array.shape, array.strides
-        return _array_at, (*where, _name_of(dtype), flags.writeable)
+        return array_at, (*where, _name_of(dtype), flags.writeable)
 
     def _number_of(self, lease: Lease) -> int:
         """Number of a block among those carried."""
@@ -129,7 +134,7 @@ class Cargo:
 
 def _name_of(dtype: np.dtype[Any]) -> Any:
     """Name a dtype, if it has no parts; that takes a third of the time."""
-    return dtype if dtype.fields or dtype.subdtype or dtype.metadata else dtype.str
+    return dtype.str if dtype.isbuiltin == 1 else dtype
 
 
 def _reduce_small(array: np.ndarray[Any, Any]) -> Any:
@@ -140,7 +145,7 @@ def _reduce_small(array: np.ndarray[Any, Any]) -> Any:
     return np.ndarray, (array.shape, _name_of(array.dtype), buffer, 0, array.strides)
 
 
-def _array_at(
+def array_at(
     number: int,
     place: int,
     shape: tuple[int, ...],

@@ -21,7 +21,9 @@ import struct
 from array import array
 from typing import TYPE_CHECKING, Any
 
-from engine.channel.cargo import SELF, Cargo, copy_into
+import numpy as np
+
+from engine.channel.cargo import SELF, Cargo, array_at, copy_into
 from engine.memory.bundles import BorrowedBundle, Bundle, make_bundle
 from engine.memory.lending import borrow, handle_of, within_family
 from engine.words.members import WORD
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INLINE_BYTES_MAX",
+    "PLAIN",
     "message_of",
     "pack",
     "pack_bytes",
@@ -46,8 +49,11 @@ INLINE_BYTES_MAX = 16 * 1024
 
 _ALIGNMENT_BYTES = 64
 
-# Of which nothing can refer to memory.
-_PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None)})
+# Classes of objects that are packed in no time and carry nothing.
+PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None)})
+
+# The beginning of a pickle that calls a function: its protocol and the function's name.
+_ARRAY_AT = b"\x80\x05c" + f"{array_at.__module__}\n{array_at.__name__}\n".encode()
 
 _Four = tuple[int, int, int, int]
 _COUNT, _SIZES, _ROW = struct.Struct("=q"), struct.Struct("=3q"), struct.Struct("=4q")
@@ -62,9 +68,16 @@ def pack(value: Any, family: Family) -> bytes | Bundle:
     Exception
         Whatever pickling raises.
     """
-    if type(value) in _PLAIN:
+    if type(value) in PLAIN:
         data = pickle.dumps(value, 5)
         return data if len(data) <= INLINE_BYTES_MAX else pack_bytes(data, family)
+    if type(value) is np.ndarray:
+        # A message that is one array is what is sent most; a pickler takes half the time.
+        cargo = Cargo(family)
+        function, arguments, *_ = cargo.reduce_array(value)
+        if function is array_at:
+            data = pickle.dumps(arguments, 5)
+            return _bundle(memoryview(b"".join((_ARRAY_AT, data[2:-1], b"R."))), cargo, family)
     return message_of(*pickled(value, family), family)
 
 

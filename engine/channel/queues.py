@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.channel import stream
-from engine.channel.messages import INLINE_BYTES_MAX, pack, unpack
+from engine.channel.messages import INLINE_BYTES_MAX, PLAIN, pack, unpack
 from engine.memory.arena import arena_of
 from engine.memory.arrays import address_of
 from engine.memory.bundles import Bundle
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["JoinableQueue", "Queue", "SimpleQueue"]
 
+_announce = direct(stream.announce)
 _put_bytes = direct(stream.put_bytes)
 _put_parcel = direct(stream.put_parcel)
 _add_page = direct(stream.add_page)
@@ -86,8 +87,10 @@ class _Stream(SharedWords):
 
     def _put(self, value: Any, limit: int) -> bool:
         """Put an object; False if there was no room for `limit` nanoseconds."""
-        message = pack(value, self._family)
         key = self._key
+        if type(value) not in PLAIN:
+            _announce(key)
+        message = pack(value, self._family)
         while True:
             if isinstance(message, bytes):
                 answer = _put_bytes(key, id(message) + _BYTES_AT, len(message))

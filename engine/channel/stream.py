@@ -65,6 +65,7 @@ __all__ = [
     "STREAM_WORDS",
     "UNFINISHED",
     "add_page",
+    "announce",
     "await_done",
     "await_message",
     "await_room",
@@ -86,7 +87,8 @@ NUMBER = GUARD_WORDS + 9  # of the channel
 MESSAGE_BELL = GUARD_WORDS + 10  # rung when there is a message more,
 ROOM_BELL = MESSAGE_BELL + BELL_WORDS  # one less,
 DONE_BELL = ROOM_BELL + BELL_WORDS  # and when all work is done
-STREAM_WORDS = DONE_BELL + BELL_WORDS
+EXPECTED = DONE_BELL + BELL_WORDS  # until when, on the monotonic clock, to spin for a message
+STREAM_WORDS = EXPECTED + 1
 
 # Words of a page, before its messages.
 NEXT, RECORD, SIZE, USED = 0, 1, 2, 3
@@ -99,6 +101,9 @@ PUT, FULL, NO_PAGE = 0, 1, 2
 EMPTY, PARCEL = -1, -2
 
 _PARCEL_WORDS = 4
+
+# A message that has been announced is there within so long, unless much has to be copied.
+_PACKING_NS = 200_000
 
 _copy = types.ExternalFunction("memcpy", types.intp(types.intp, types.intp, types.intp))
 
@@ -158,6 +163,18 @@ def _note_put(base, guard, at, stream, nbytes):
     note(base, guard, at + 1, stream + WORD * PUTS, load(stream + WORD * PUTS) + 1)
     note(base, guard, at + 2, stream + WORD * UNFINISHED, load(stream + WORD * UNFINISHED) + 1)
     return at + 3
+
+
+@njit(types.void(types.intp), cache=True)
+def announce(key):
+    """Wake one who waits for a message, which is still to be packed.
+
+    To wake takes about as long as to pack.  Nothing depends on it: who is woken spins for a
+    while, then parks, and is woken again by the put.
+    """
+    stream = words_of(key)
+    store(stream + WORD * EXPECTED, monotonic_ns() + _PACKING_NS)
+    ring(stream + WORD * MESSAGE_BELL, 1)
 
 
 @njit(types.int64(types.intp, types.intp, types.int64), cache=True)
@@ -332,6 +349,10 @@ def await_message(key, limit):
         if rest == 0:
             return 0
         park_apart(bell, seen, rest)
+        if load(bell) != seen:
+            until = min(load(stream + WORD * EXPECTED), deadline)
+            while _count(stream) <= 0 and monotonic_ns() < until:
+                pause()
         check_signals()
 
 

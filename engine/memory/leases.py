@@ -47,7 +47,7 @@ class Lease:
     nbytes: int
     record = -1  # of a block that is lent, and which of the record's lives; see
     serial = 0  # `engine.memory.lending`
-    _base: int
+    base: int
     _give_back: Callable[[tuple[int, int]], None]
     _addressof: Callable[[Any], int] = ctypes.addressof
 
@@ -59,7 +59,7 @@ class Lease:
     @property
     def offset(self) -> int:
         """Where the block is in the segment."""
-        return self._addressof(self) - self._base
+        return self._addressof(self) - self.base
 
     def disown(self) -> tuple[int, int]:
         """Leave the block, its offset and size, to the caller; it does not go back any more."""
@@ -69,7 +69,7 @@ class Lease:
 
     def __del__(self) -> None:
         """Give the block back."""
-        self._give_back((self._addressof(self) - self._base, self.nbytes))
+        self._give_back((self._addressof(self) - self.base, self.nbytes))
 
 
 # The weak references of leases that are watched, by address.  Reentrant, because a lease may
@@ -111,7 +111,7 @@ def _leave_alone(_: tuple[int, int]) -> None:
 
 def lease_type(nbytes: int, base: int, give_back: Callable[[tuple[int, int]], None]) -> type[Any]:
     """Make the class of the leases of one size, in the segment at `base`."""
-    members = {"nbytes": nbytes, "_base": base, "_give_back": staticmethod(give_back)}
+    members = {"nbytes": nbytes, "base": base, "_give_back": staticmethod(give_back)}
     return type("Lease", (Lease, ctypes.c_char * nbytes), members)
 
 
