@@ -202,5 +202,13 @@ def _itself(data: Any) -> Any:
     return data
 
 
+def _make_pool(*args: Any, **kwargs: Any) -> Any:
+    """Make a pool in the server, which loads what that needs when it is first asked for one."""
+    from engine.pool.pool import Pool
+
+    return Pool(*args, **kwargs)
+
+
+SyncManager.register("Pool", _make_pool, managers.PoolProxy)  # type: ignore[attr-defined]
 SyncManager.register("_keep_array", _itself, NDArrayProxy)
 SyncManager.register("_keep_table", _itself, TableProxy)

@@ -9,8 +9,9 @@ import numpy as np
 import polars as pl
 import pyarrow.csv
 import pytest
+from crews import start
 from hypothesis import settings
-from leaks import eventually, holdings, left_over
+from leaks import holdings, left_over
 
 import engine
 
@@ -21,14 +22,6 @@ settings.register_profile(
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 _failed = pytest.StashKey[bool]()
-
-
-def start(pool):
-    """Start every worker of a pool now, so that no test is charged for it."""
-    engine.parallel_map_chunks(np.sqrt, np.ones(8), grain=1, pool=pool)
-    workers = pool.supervisor.workers
-    assert eventually(lambda: sum(one.ready for one in workers()) == pool.processes)
-    return pool
 
 
 @pytest.fixture(scope="session")

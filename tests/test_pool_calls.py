@@ -16,7 +16,7 @@ from multiprocessing import pool as multiprocessing_pool
 
 import numpy as np
 import pytest
-from conftest import start
+from crews import start
 from faults import assert_still_works, eventually
 from hypothesis import given
 from hypothesis import strategies as st

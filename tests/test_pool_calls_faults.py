@@ -9,7 +9,7 @@ import time
 
 import psutil
 import pytest
-from conftest import start
+from crews import start
 from faults import (
     DEATHS,
     Fault,

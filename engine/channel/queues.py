@@ -186,7 +186,8 @@ class Queue(_Stream):
     is killed when it has taken an object takes that with it.  What is in the queue lives as long
     as any process has the queue.
 
-    Concurrency: any process, any thread.
+    Concurrency: any process, any thread; not a signal handler while its thread may be in a
+    method of a queue.
     """
 
     __slots__ = ()

@@ -34,7 +34,7 @@ from typing import Any
 from engine import system
 from engine.errors import SharedMemoryFull
 from engine.memory.extents import Extents
-from engine.memory.family import Family, home_family
+from engine.memory.family import Family, home_family, home_is_open
 from engine.memory.leases import Lease, lease_type
 
 __all__ = [
@@ -333,8 +333,8 @@ def owner_of(lease: Lease) -> Arena | None:
 
 
 def is_open() -> bool:
-    """Tell whether this process has an arena yet."""
-    return _current is not None
+    """Tell whether anything may be shared in this process: its own, or what it was sent."""
+    return home_is_open()
 
 
 def _start_afresh_in_child() -> None:

@@ -7,6 +7,7 @@ workers are kept alive.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 import threading
@@ -127,6 +128,8 @@ class Pool(PoolCalls):
                 "spin_ns": _SPIN_NS if self.may_spin else 0,
                 "tasks_max": maxtasksperchild,
                 "threads": max(budget // self.processes, 1),
+                # So that workers can use proxies of managers that the caller can use.
+                "authkey": bytes(multiprocessing.current_process().authkey),
                 "initializer": (payload.lease.offset, payload.nbytes) if payload else None,
             },
             # What a worker is given has to be there for those that start later, too.

@@ -12,6 +12,7 @@ compiles.  It keeps the machine code it has loaded, by key.
 
 from __future__ import annotations
 
+import multiprocessing
 import pickle
 import random
 import signal
@@ -84,7 +85,8 @@ class Worker:
     ----------
     config : dict
         ``rank``, ``ranks``, ``segment_bytes``, ``board_offset``, ``spin_ns``,
-        ``tasks_max``, ``threads``, ``initializer`` (cloudpickled pair of function
+        ``tasks_max``, ``threads``, ``authkey`` (of `multiprocessing`, the caller's),
+        ``initializer`` (cloudpickled pair of function
         and arguments, or None), ``witness`` (address and value of a word in the
         caller's private memory).
     """
@@ -114,6 +116,7 @@ class Worker:
 
     def _start(self, config: dict[str, Any]) -> bool:
         """Run the initializer and tell the caller how it went."""
+        multiprocessing.current_process().authkey = config["authkey"]
         try:
             if config["initializer"] is not None:
                 function, arguments = load_function(self._bytes(*config["initializer"]))
