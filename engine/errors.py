@@ -140,20 +140,27 @@ class PoolBrokenError(EngineError, RuntimeError):
 
 
 class TimeoutError(EngineError, builtins.TimeoutError, multiprocessing.TimeoutError):
-    """A call did not finish within its ``timeout``; its running chunks were ended.
+    """A call did not finish within its ``timeout``.
 
     Attributes
     ----------
     timeout_s : float
         The limit that passed, in seconds.
+    goes_on : bool
+        Whether it still runs, as that does whose result was asked for too early; otherwise it
+        was ended.
     """
 
-    def __init__(self, *, timeout_s: float, what: str):
+    def __init__(self, *, timeout_s: float, what: str, goes_on: bool = False):
         self.timeout_s = timeout_s
-        super().__init__(
-            f"{what} did not finish within {timeout_s:g} s; what still ran was ended and the pool "
-            "works on. Raise timeout=, or give the call less work."
+        self.goes_on = goes_on
+        then = (
+            "it goes on, and its result can be asked for again"
+            if goes_on
+            else "what still ran was ended and the pool works on. Raise timeout=, or give the "
+            "call less work"
         )
+        super().__init__(f"{what} did not finish within {timeout_s:g} s; {then}.")
 
 
 class WorkerDiedError(EngineError, RuntimeError):

@@ -5,11 +5,15 @@ Their contracts are those of `multiprocessing.pool`, from whose classes they der
 
 from __future__ import annotations
 
+import builtins
+import multiprocessing
 import sys
 import threading
 from concurrent.futures import Future
 from multiprocessing import pool as multiprocessing_pool
 from typing import TYPE_CHECKING, Any
+
+from engine.errors import TimeoutError  # noqa: A004 - the name that its users know
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +62,21 @@ class _Collects:
         if not calls.attend(is_set, timeout):
             self._event.wait(timeout)
 
+    def get(self: Any, timeout: float | None = None) -> Any:
+        """Give what came out, or raise what was raised; wait `timeout` seconds at most.
+
+        Raises
+        ------
+        TimeoutError
+            It did not come in time.
+        """
+        self.wait(timeout)
+        if not self.ready():
+            raise _too_early(timeout)
+        if self._success:
+            return self._value
+        raise self._value
+
     def _finish(self: Any) -> None:
         """Tell those who wait, after the callbacks."""
         callback = self._callback if self._success else self._error_callback
@@ -79,6 +98,10 @@ def run_callback(callback: Callable[[Any], object], value: Any) -> None:
         callback(value)
     except BaseException:  # noqa: BLE001 - the thread goes on
         sys.excepthook(*sys.exc_info())
+
+
+def _too_early(timeout: float | None) -> TimeoutError:
+    return TimeoutError(timeout_s=timeout or 0.0, what="the call", goes_on=True)
 
 
 class AsyncResult(_Collects, stdlib.ApplyResult):
@@ -183,14 +206,19 @@ class _Iterates:
         ------
         StopIteration
             There are no more.
-        multiprocessing.TimeoutError
+        TimeoutError
             It did not come in time.
         Exception
             Whatever this call raised, or the iterable.
         """
         if not self._items and self._index != self._length:
             self._calls.check_process()
-        return super().next(timeout)  # type: ignore[misc]
+        try:
+            return super().next(timeout)  # type: ignore[misc]
+        except multiprocessing.TimeoutError as error:
+            if type(error) is not multiprocessing.TimeoutError:
+                raise
+            raise _too_early(timeout) from None
 
     __next__ = next  # noqa: A003 - this method, under both names that multiprocessing gives it
 
@@ -282,13 +310,21 @@ class CallFuture(Future[Any]):
         PoolClosedError
             The pool was terminated first, or this is a forked child.
         """
-        self._check_process()
-        return super().result(timeout)
+        return self._wait_for(super().result, timeout)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Give what the call raised, None if it returned; see `result`."""
+        return self._wait_for(super().exception, timeout)
+
+    def _wait_for(self, ask: Callable[[float | None], Any], timeout: float | None) -> Any:
         self._check_process()
-        return super().exception(timeout)
+        try:
+            return ask(timeout)
+        except builtins.TimeoutError:
+            # Unless it is what the call itself has raised.
+            if self.done():
+                raise
+            raise _too_early(timeout) from None
 
     def _check_process(self) -> None:
         calls = self._calls
