@@ -33,8 +33,9 @@ __all__ = [
 
 def _restore(cls: type[EngineError], args: tuple[Any, ...], fields: dict[str, Any]) -> EngineError:
     """Rebuild an error from its pickled parts without running its ``__init__``."""
-    # Not cls.__new__, whose arguments the built-in bases each read in their own way.
-    error = BaseException.__new__(cls, *args)
+    error = cls.__new__(cls, *args)
+    # The built-in bases each read their arguments in their own way.
+    error.args = args
     error.__dict__.update(fields)
     return error
 

@@ -1,6 +1,7 @@
 """Managers: what their values carry, and what is the engine's own."""
 
 import contextlib
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -121,6 +122,9 @@ def test_workers_of_a_pool_use_what_a_manager_keeps(manager):
     assert values["from a worker"].tolist() == [3.0, 3.0]
     with manager.Pool(1) as pool:
         assert pool.map(abs, [-1, 2]) == [1, 2]
+        with pytest.raises(engine.TimeoutError, match="did not finish within 0.01 s"):
+            pool.apply_async(time.sleep, (1000.0,)).get(0.01)
+        pool.terminate()
 
 
 def test_a_view_outlives_the_manager():
