@@ -122,7 +122,7 @@ def test_workers_of_a_pool_use_what_a_manager_keeps(manager):
     assert values["from a worker"].tolist() == [3.0, 3.0]
     with manager.Pool(1) as pool:
         assert pool.map(abs, [-1, 2]) == [1, 2]
-        with pytest.raises(engine.TimeoutError, match="did not finish within 0.01 s"):
+        with pytest.raises(engine.TimeoutError, match=r"did not finish within 0\.01 s"):
             pool.apply_async(time.sleep, (1000.0,)).get(0.01)
         pool.terminate()
 
