@@ -8,6 +8,7 @@ others borrow it as any block.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import BlockGoneError
@@ -17,6 +18,8 @@ from engine.memory.records import BUNDLE
 from engine.words.members import WORD
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from engine.memory.family import Family
     from engine.memory.leases import Lease
 
@@ -64,8 +67,11 @@ class Bundle:
         self.turn = -1
         return adopt(self.family, self.handle)
 
-    def __del__(self) -> None:
+    def __del__(self, is_ending: Callable[[], bool] = sys.is_finalizing) -> None:
         """Hold it no more, and with that nothing of what it holds."""
+        if is_ending():
+            # Modules are being taken apart; when the process is gone, others sweep.
+            return
         record, serial, _, _ = self.handle
         block = self.family.drop_bundle(record, serial, self.turn)
         if block is not None:
