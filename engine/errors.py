@@ -31,10 +31,18 @@ __all__ = [
 ]
 
 
+# Of the flags of a class: that it was made by a class statement and is not built in.
+_HEAP_TYPE = 1 << 9
+
+
 def _restore(cls: type[EngineError], args: tuple[Any, ...], fields: dict[str, Any]) -> EngineError:
     """Rebuild an error from its pickled parts without running its ``__init__``."""
-    error = cls.__new__(cls, *args)
-    # The built-in bases each read their arguments in their own way.
+    # By the built-in class whose layout it has, which alone may make it; and as those each read
+    # their arguments in their own way, these are written once more.
+    built_in: Any = cls
+    while built_in.__flags__ & _HEAP_TYPE:
+        built_in = built_in.__base__
+    error: EngineError = built_in.__new__(cls, *args)
     error.args = args
     error.__dict__.update(fields)
     return error
