@@ -38,7 +38,7 @@ finds none.  Quiet ends when another call is published.
 
 from __future__ import annotations
 
-from numba import njit, types
+from numba import njit
 
 from engine.atomics import compare_exchange, exchange, load, ring, store
 from engine.pool.board import BELL, LINE, PARKED, WAITING, WORD, WORKER_WORDS
@@ -100,12 +100,12 @@ DONE = 2  # the caller's, to be collected
 RUNNING = 16  # and above: the worker's of rank STATE - RUNNING
 
 
-@njit(types.intp(types.intp, types.int64), cache=True)
+@njit(cache=True)
 def _entry(table, index):
     return table + WORD * (ENTRIES + ENTRY_WORDS * index)
 
 
-@njit(types.void(types.intp, types.int64), cache=True)
+@njit(cache=True)
 def wake_one(workers, ranks):
     """Wake one worker that waits for work, rather one that needs no system call."""
     for asleep in range(2):
@@ -120,7 +120,7 @@ def wake_one(workers, ranks):
                 return
 
 
-@njit(types.int64(types.intp), cache=True)
+@njit(cache=True)
 def free_entry(table):
     """Find an entry that can be used, the lowest because it is warm; -1 if there is none."""
     for index in range(ENTRY_COUNT):
@@ -129,21 +129,7 @@ def free_entry(table):
     return -1
 
 
-@njit(
-    types.void(
-        types.intp,
-        types.int64,
-        types.int64,
-        types.int64,
-        types.int64,
-        types.int64,
-        types.int64,
-        types.int64,
-        types.intp,
-        types.int64,
-    ),
-    cache=True,
-)
+@njit(cache=True)
 def publish_call(table, index, mode, key, payload, payload_bytes, data, data_bytes, workers, ranks):
     """Publish a call in an entry that is the caller's, and wake a worker for it.
 
@@ -165,7 +151,7 @@ def publish_call(table, index, mode, key, payload, payload_bytes, data, data_byt
     wake_one(workers, ranks)
 
 
-@njit(types.int64(types.intp, types.int64), cache=True)
+@njit(cache=True)
 def claim_call(table, rank):
     """Claim the oldest call that is ready; return its entry, or -1."""
     head = load(table + WORD * HEAD)
@@ -181,7 +167,7 @@ def claim_call(table, rank):
     return -1
 
 
-@njit(types.boolean(types.intp), cache=True)
+@njit(cache=True)
 def has_ready(table):
     """Tell whether a call is left to claim."""
     tail = load(table + WORD * TAIL)
@@ -192,7 +178,7 @@ def has_ready(table):
     return False
 
 
-@njit(types.void(types.intp), cache=True)
+@njit(cache=True)
 def notify(table):
     """Ring for whoever collects finished calls."""
     if load(table + WORD * ATTENDED) != 0:
@@ -201,7 +187,7 @@ def notify(table):
         ring(table + WORD * BACK)
 
 
-@njit(types.void(types.intp, types.int64, types.int64, types.int64), cache=True)
+@njit(cache=True)
 def finish_call(table, index, data, data_bytes):
     """Give the caller what came out of a call; the entry is not this worker's after this."""
     entry = _entry(table, index)
@@ -212,7 +198,7 @@ def finish_call(table, index, data, data_bytes):
         notify(table)
 
 
-@njit(types.int64(types.intp, types.int64[::1]), cache=True)
+@njit(cache=True)
 def finished_calls(table, found):
     """List finished calls, and return how many there are.
 
@@ -234,27 +220,27 @@ def finished_calls(table, found):
     return count
 
 
-@njit(types.int64(types.intp), cache=True)
+@njit(cache=True)
 def start_attending(table):
     """Have the first doorbell rung for finished calls; return its count."""
     store(table + WORD * ATTENDED, 1)
     return load(table + WORD * FRONT)
 
 
-@njit(types.void(types.intp), cache=True)
+@njit(cache=True)
 def stop_attending(table):
     """Have the second doorbell rung again."""
     store(table + WORD * QUIET, 0)
     store(table + WORD * ATTENDED, 0)
 
 
-@njit(types.void(types.intp), cache=True)
+@njit(cache=True)
 def ask_for_quiet(table):
     """Have nothing rung as long as calls are left to claim."""
     store(table + WORD * QUIET, 1)
 
 
-@njit(types.void(types.intp), cache=True)
+@njit(cache=True)
 def ring_if_finished(table):
     """Ring for the pool's own thread if there are finished calls.
 
@@ -267,7 +253,7 @@ def ring_if_finished(table):
             return
 
 
-@njit(types.boolean(types.intp, types.int64), cache=True)
+@njit(cache=True)
 def withdraw_call(table, index):
     """Take a call back that nobody has claimed; False if somebody has."""
     state = _entry(table, index) + WORD * STATE
