@@ -10,7 +10,7 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from engine.channel.messages import INLINE_BYTES_MAX, pack, unpack
-from engine.memory.bundles import Bundle
+from engine.memory.bundles import GONE, MADE, TAKEN, Bundle
 from engine.memory.lending import borrow, handle_of
 from engine.memory.records import CHANNEL, channel_number
 from engine.sync.shared_words import SharedWords
@@ -80,14 +80,16 @@ class Post(SharedWords):
         if isinstance(message, bytes):
             write(letter_of(message))
             return
-        withdrawn = Bundle(self._family, message.handle)
         try:
             self.consign(message)
             write(letter_of(message))
         except BaseException:
             # An interrupt may come when all is written; then one side finds the bundle gone.
-            self.claim(withdrawn)
+            message.turn = TAKEN
+            if not self.claim(message):
+                message.turn = MADE
             raise
+        message.turn = GONE
 
     def receive(self, read: Callable[[], bytes]) -> Any:
         """Read letters until one has an object, and make that."""

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine import system
 from engine.channel import stream
 from engine.channel.messages import INLINE_BYTES_MAX, PLAIN, pack, unpack
 from engine.memory.arena import arena_of
 from engine.memory.arrays import address_of
-from engine.memory.bundles import Bundle
+from engine.memory.bundles import GONE, Bundle
 from engine.memory.lending import handle_of
 from engine.memory.records import CHANNEL, channel_number
 from engine.sync.shared_words import SharedWords, direct
-from engine.sync.waiting import FOREVER, limit_ns
+from engine.sync.waiting import FOREVER, SPIN_NS, limit_ns
 
 if TYPE_CHECKING:
     from engine.memory.family import Family
@@ -83,6 +84,7 @@ class _Stream(SharedWords):
     def __init__(self, limit: int = 0) -> None:
         super().__init__()
         self._set_word(stream.LIMIT, limit)
+        self._set_word(stream.SPIN_NS, SPIN_NS if system.cpu_budget() > 1 else 0)
         self._set_word(stream.NUMBER, channel_number(self._lease.record, self._lease.serial))
 
     def _put(self, value: Any, limit: int) -> bool:
@@ -96,6 +98,8 @@ class _Stream(SharedWords):
                 answer = _put_bytes(key, id(message) + _BYTES_AT, len(message))
             else:
                 answer = _put_parcel(key, *message.handle)
+                if answer == stream.PUT:
+                    message.turn = GONE
             if answer == stream.PUT:
                 return True
             if answer == stream.NO_PAGE:

@@ -62,6 +62,7 @@ __all__ = [
     "PARCEL",
     "PUT",
     "PUTS",
+    "SPIN_NS",
     "STREAM_WORDS",
     "UNFINISHED",
     "add_page",
@@ -88,7 +89,9 @@ MESSAGE_BELL = GUARD_WORDS + 10  # rung when there is a message more,
 ROOM_BELL = MESSAGE_BELL + BELL_WORDS  # one less,
 DONE_BELL = ROOM_BELL + BELL_WORDS  # and when all work is done
 EXPECTED = DONE_BELL + BELL_WORDS  # until when, on the monotonic clock, to spin for a message
-STREAM_WORDS = EXPECTED + 1
+SPIN_NS = EXPECTED + 1  # how long to spin for one before parking, if that seems to be worth it
+WAITED_NS = EXPECTED + 2  # how long the last wait for one took
+STREAM_WORDS = EXPECTED + 3
 
 # Words of a page, before its messages.
 NEXT, RECORD, SIZE, USED = 0, 1, 2, 3
@@ -336,17 +339,28 @@ def await_message(key, limit):
     """Wait until there is a message; return what is left of `limit` nanoseconds, 0 if none came."""
     stream = words_of(key)
     deadline = deadline_after(limit)
-    for _ in range(SPINS):
-        if _count(stream) > 0:
-            return _rest_of(limit, deadline)
-        pause()
+    started = monotonic_ns()
+    spin_ns = load(stream + WORD * SPIN_NS)
+    # Parking and waking cost more than a short wait, and leave the core's caches cold.  A wait
+    # is taken to be as long as the one before it.
+    until = min(started + spin_ns, deadline) if load(stream + WORD * WAITED_NS) < spin_ns else 0
+    while True:
+        for _ in range(SPINS):
+            if _count(stream) > 0:
+                store(stream + WORD * WAITED_NS, monotonic_ns() - started)
+                return _rest_of(limit, deadline)
+            pause()
+        if monotonic_ns() >= until:
+            break
     bell = stream + WORD * MESSAGE_BELL
     while True:
         seen = listen(bell)
         if _count(stream) > 0:
+            store(stream + WORD * WAITED_NS, monotonic_ns() - started)
             return _rest_of(limit, deadline)
         rest = slice_ns(deadline)
         if rest == 0:
+            store(stream + WORD * WAITED_NS, monotonic_ns() - started)
             return 0
         park_apart(bell, seen, rest)
         if load(bell) != seen:

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from engine.memory.family import Family
     from engine.memory.leases import Lease
 
-__all__ = ["BorrowedBundle", "Bundle", "make_bundle"]
+__all__ = ["GONE", "MADE", "TAKEN", "BorrowedBundle", "Bundle", "make_bundle"]
 
-# Turns of a bundle: with its maker, in a channel, with its taker.
-MADE, TAKEN = 0, 2
+# Turns of a bundle when it is with its maker and with its taker; in between it is in a channel.
+# None: this process has no more to do with it.
+MADE, TAKEN, GONE = 0, 2, -1
 
 
 class Bundle:
@@ -64,13 +65,13 @@ class Bundle:
         """Keep its bytes as long as the lease lives, but not what it holds."""
         self.family.unpack(self.handle[0])
         # Before there is a lease: an interrupt then costs the block and not what it holds.
-        self.turn = -1
+        self.turn = GONE
         return adopt(self.family, self.handle)
 
     def __del__(self, is_ending: Callable[[], bool] = sys.is_finalizing) -> None:
         """Hold it no more, and with that nothing of what it holds."""
-        if is_ending():
-            # Modules are being taken apart; when the process is gone, others sweep.
+        if self.turn == GONE or is_ending():
+            # When modules are being taken apart, it is left to others to sweep.
             return
         record, serial, _, _ = self.handle
         block = self.family.drop_bundle(record, serial, self.turn)

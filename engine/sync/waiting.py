@@ -25,6 +25,7 @@ __all__ = [
     "FOREVER",
     "SLICE_NS",
     "SPINS",
+    "SPIN_NS",
     "check_signals",
     "deadline_after",
     "limit_ns",
@@ -44,6 +45,10 @@ SLICE_NS = 50_000_000
 # Looks at a word before parking: some microseconds, within which the holder of a lock
 # that is not put off its core is done.
 SPINS = 200
+
+# Whoever expects to be let on within so long had better spin: to park and to be woken takes up to
+# half of it, and leaves the core's caches cold.
+SPIN_NS = 300_000
 
 _NEVER = (1 << 63) - 1
 
