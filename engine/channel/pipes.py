@@ -57,8 +57,6 @@ class Connection(connection.Connection):
     def __init__(self, handle: int, post: Post, readable: bool, writable: bool) -> None:
         super().__init__(handle, readable, writable)
         self._post = post
-        self._poll = select.poll()
-        self._poll.register(handle, select.POLLIN)
         self._spin_ns = SPIN_NS if system.cpu_budget() > 1 else 0
         self._waited_ns = self._spin_ns
 
@@ -92,8 +90,10 @@ class Connection(connection.Connection):
         if _AT_ONCE_NS < self._waited_ns < self._spin_ns:
             # A wait is taken to be as long as the one before it, and to sleep through a short one
             # takes longer.  To look for a message that is there takes time as well.
+            poller = select.poll()  # of this thread: no two may use one
+            poller.register(self._handle, select.POLLIN)
             until_ns = started_ns + self._spin_ns
-            while not self._poll.poll(0) and time.monotonic_ns() < until_ns:
+            while not poller.poll(0) and time.monotonic_ns() < until_ns:
                 pass
         letter = self._read_letter()
         self._waited_ns = time.monotonic_ns() - started_ns
