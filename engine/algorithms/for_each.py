@@ -5,22 +5,11 @@ from __future__ import annotations
 import operator
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from engine.algorithms.arguments import is_arrow, run_call
-from engine.algorithms.core_map import core_operand
+from engine.algorithms.bodies import run_body
 from engine.algorithms.kernel_errors import kernel_errors
-from engine.algorithms.operands import as_arrays
-from engine.memory.arrays import is_shared_array, share_array
-from engine.memory.ledger import count_copy
-from engine.memory.refs import refer
-from engine.pool.cells import index_cell
-from engine.pool.context import in_worker
 from engine.pool.functions import compilable, name_of
 from engine.pool.job import ATTEMPTS_MAX
-from engine.pool.kernel import compile_kernel
-from engine.pool.native import CallOptions, run_native
-from engine.pool.program import Operand
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,16 +92,8 @@ def parallel_for(
     with kernel_errors(name_of(func), (type(one).__name__ for one in arrays), hint):
         function = compilable(func)
 
-    def run(options: CallOptions) -> None:
-        operands = [Operand(index_cell(), 0, (1,))]
-        inputs = as_arrays(arrays, function.name)
-        with kernel_errors(function.name, (one.dtype for one in inputs)):
-            operands += [_whole(array) for array in inputs]
-        kernel = compile_kernel(function, tuple(one.cell for one in operands), ())
-        run_native(kernel, (count,), operands, options)
-
     run_call(
-        run,
+        lambda options: run_body(function, count, arrays, options),
         pool=pool,
         grain=grain,
         timeout=timeout,
@@ -120,24 +101,3 @@ def parallel_for(
         retries=retries,
         what=name_of(func),
     )
-
-
-def _whole(array: np.ndarray[Any, Any]) -> Operand:
-    """Make the operand of an array that every call sees as a whole."""
-    shared = is_shared_array(array)
-    writable = array.flags.writeable and (shared or in_worker())
-    if not shared and not array.flags.c_contiguous:
-        # So that the copy for the workers, made when there is need, is laid out alike.
-        count_copy("core layout", array.nbytes)
-        array = np.ascontiguousarray(array)
-    operand = core_operand(array, array.ndim, (1,), scalar=True, writable=writable)
-    if array.ndim and not shared:
-        copies: list[np.ndarray[Any, Any]] = []
-
-        def share_and_refer() -> Any:
-            if not copies:
-                copies.append(share_array(array))
-            return refer(copies[0])
-
-        operand.refer = share_and_refer
-    return operand
