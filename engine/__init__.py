@@ -67,6 +67,8 @@ if TYPE_CHECKING:
     from engine.sync.semaphore import BoundedSemaphore, Semaphore
     from engine.sync.value import Array, RawArray, RawValue, Value
     from engine.system import cpu_budget as cpu_count
+    from engine.team.region import parallel_region
+    from engine.team.team import Team
 
 # Where each name is found when it is first used.  A process that is started for a small
 # part of the engine loads that part and not numba and everything else.
@@ -99,6 +101,7 @@ _FOUND_IN = {
     "Semaphore": "engine.sync.semaphore",
     "SharedMemoryFull": "engine.errors",
     "SimpleQueue": "engine.channel.queues",
+    "Team": "engine.team.team",
     "TimeoutError": "engine.errors",
     "Value": "engine.sync.value",
     "WorkerDiedError": "engine.errors",
@@ -124,6 +127,7 @@ _FOUND_IN = {
     "parallel_for": "engine.algorithms.for_each",
     "parallel_map": "engine.algorithms.map",
     "parallel_map_chunks": "engine.algorithms.map_chunks",
+    "parallel_region": "engine.team.region",
     "parent_process": "multiprocessing",
     "set_start_method": "multiprocessing",
     "share": "engine.memory.share",
@@ -181,6 +185,7 @@ __all__ = [
     "Semaphore",
     "SharedMemoryFull",
     "SimpleQueue",
+    "Team",
     "TimeoutError",
     "Value",
     "WorkerDiedError",
@@ -206,6 +211,7 @@ __all__ = [
     "parallel_for",
     "parallel_map",
     "parallel_map_chunks",
+    "parallel_region",
     "parent_process",
     "set_start_method",
     "share",

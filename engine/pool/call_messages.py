@@ -13,6 +13,7 @@ import sys
 import types
 import weakref
 from collections import OrderedDict
+from multiprocessing.pool import ExceptionWithTraceback  # type: ignore[attr-defined]
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -24,7 +25,7 @@ from engine.memory.family import home_family
 from engine.memory.lending import within_family
 from engine.pool.kernel import Payload
 
-__all__ = ["APPLY", "MAP", "STARMAP", "pack", "pack_result", "payload_of"]
+__all__ = ["APPLY", "MAP", "STARMAP", "pack", "pack_result", "payload_of", "portable_error"]
 
 # How a worker calls the function with what it unpacks: `function(*args, **kwargs)` of a
 # pair, or a list of `function(item)`, or of `function(*item)`.
@@ -95,6 +96,16 @@ def pack_result(value: Any) -> bytes | Bundle:
         except Exception:  # noqa: BLE001 - pickle has said it better
             raise error from None
     return message_of(data, cargo, family)
+
+
+def portable_error(error: Exception) -> ExceptionWithTraceback:
+    """Make an exception ready to be packed, with its traceback as text.
+
+    What was in the frames dies then: the error is often in one of them, and they in its traceback.
+    """
+    portable = ExceptionWithTraceback(error, error.__traceback__)
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    return portable
 
 
 def payload_of(function: Any) -> Payload:

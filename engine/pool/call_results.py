@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from engine.pool.calls import Calls
 
 __all__ = [
+    "RESULT_NUMBERS",
     "WHOLE",
     "AsyncResult",
     "CallFuture",
@@ -32,6 +33,9 @@ __all__ = [
 
 # Its published types know nothing of what classes that derive from it need.
 stdlib: Any = multiprocessing_pool
+
+RESULT_NUMBERS = stdlib.job_counter
+"""The numbers of results, of which `multiprocessing.pool`'s classes take theirs as well."""
 
 # In the place of the number of a part: an error of all of them.
 WHOLE = -1
@@ -267,7 +271,7 @@ class CallFuture(Future[Any]):
         self._pool = pool
         self._calls: Calls | None = calls
         self._task: Task | None = None
-        self._job = next(stdlib.job_counter)
+        self._job = next(RESULT_NUMBERS)
         calls.results[self._job] = self
 
     def follow(self, task: Task) -> None:

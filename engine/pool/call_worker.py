@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from multiprocessing.pool import (  # type: ignore[attr-defined]
-    ExceptionWithTraceback,
-    MaybeEncodingError,
-)
+from multiprocessing.pool import MaybeEncodingError  # type: ignore[attr-defined]
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +14,7 @@ from engine.memory.bundles import BorrowedBundle
 from engine.memory.family import home_family
 from engine.pool import call_table as words
 from engine.pool.board import WORD
-from engine.pool.call_messages import APPLY, MAP, pack_result
+from engine.pool.call_messages import APPLY, MAP, pack_result, portable_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +75,7 @@ class CallRunner:
                 value = list(each(function, arguments))
             outcome = True, value
         except Exception as error:  # noqa: BLE001 - the caller raises it as its own
-            outcome = False, ExceptionWithTraceback(error, error.__traceback__)
+            outcome = False, portable_error(error)
         self._give(index, outcome)
 
     def _open(self, letter: bytes) -> Any:

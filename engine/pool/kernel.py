@@ -32,7 +32,15 @@ from engine.pool.cells import Cell, scalar_cell
 from engine.pool.functions import CompilableFunction, dump_function, load_function
 from engine.pool.loop import compile_inner
 
-__all__ = ["Kernel", "Payload", "compile_kernel", "counters", "load_kernel", "output_cells"]
+__all__ = [
+    "Kernel",
+    "Payload",
+    "compile_kernel",
+    "counters",
+    "load_code",
+    "load_kernel",
+    "output_cells",
+]
 
 HINT_CHUNKS = (
     "Use parallel_map_chunks, which hands whole chunks to any Python callable, "
@@ -170,6 +178,11 @@ def _bare_environment(_module_name: str, constants: Any, name: str) -> Environme
     return environment
 
 
+def load_code(data: bytes) -> Any:
+    """Unpickle what holds a compile result, without its function's module."""
+    return _CodeUnpickler(io.BytesIO(data)).load()
+
+
 def load_kernel(data: bytes) -> tuple[int, Any]:
     """Make a kernel's code runnable in this process.
 
@@ -180,7 +193,7 @@ def load_kernel(data: bytes) -> tuple[int, Any]:
     keep : object
         Must be kept as long as the address is used.
     """
-    kind, content = _CodeUnpickler(io.BytesIO(data)).load()
+    kind, content = load_code(data)
     if kind == "code":
         counters["kernels_loaded"] += 1
         result = CompileResult._rebuild(cpu_target.target_context, *content)  # noqa: SLF001

@@ -1,0 +1,216 @@
+"""parallel_region: one kernel on several processes at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numba import typeof
+from numba.core.dispatcher import Dispatcher
+from numba.core.errors import NumbaError
+
+from engine.errors import KernelTypeError
+from engine.memory.arrays import is_shared_array, share_array
+from engine.pool.checks import seconds, whole_number
+from engine.pool.context import in_worker
+from engine.pool.functions import dump_function, name_of
+from engine.pool.kernel import Payload, counters
+from engine.pool.pool import Pool, default_pool
+from engine.team.rank import TEAM, CompiledRankKernel, RankKernel
+from engine.team.ranks import run_ranks
+from engine.team.team import Team
+from engine.team.words import RANKS_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["parallel_region"]
+
+_HINT = (
+    "Private arrays arrive read-only: pass engine.share(array), or one made by engine.zeros, to "
+    "write to it. A plain Python function runs as it is."
+)
+
+# One region at a time on each pool: two whose ranks came in turns would wait for each other.
+_turns: weakref.WeakKeyDictionary[Pool, threading.Lock] = weakref.WeakKeyDictionary()
+_making = threading.Lock()
+
+# What workers load, by kernel and the types of its arguments.
+_payloads: weakref.WeakKeyDictionary[Any, dict[Any, Payload]] = weakref.WeakKeyDictionary()
+
+
+def parallel_region(
+    kernel: Callable[..., Any],
+    *args: Any,
+    ranks: int | None = None,
+    pool: Pool | None = None,
+    timeout: float | None = None,
+    debug: str | None = None,
+) -> list[Any]:
+    """Run ``kernel(team, *args)`` on several processes at the same time.
+
+    Parameters
+    ----------
+    kernel : callable
+        An ``@njit`` function, compiled once, by the caller; or a Python function, which runs as it
+        is.  The first argument is its `Team`.
+    *args
+        Numbers, arrays, tuples and named tuples of them, and the engine's synchronisation objects;
+        for Python functions whatever can be pickled.  Arrays in shared memory (from
+        `engine.zeros`, `engine.share` or an earlier call), their slices and reshapes are the
+        same memory in every rank.  Private ones are copied into shared memory once, and arrive
+        read-only.
+    ranks : int, optional
+        How many, from 1 to the processes of the pool, which is the default.
+    pool : Pool, optional
+        Whose workers are the ranks.
+    timeout : float, optional
+        Seconds after which the ranks are ended.
+    debug : {None, "jitter"}
+        "jitter": random delays of up to 0.2 ms at every meeting, so that ranks come in
+        another order each time, and races show.
+
+    Returns
+    -------
+    list
+        What each rank returned, in rank order.
+
+    Raises
+    ------
+    KernelTypeError
+        The kernel does not compile for these arguments.
+    WorkerDiedError
+        A rank has ended.
+    TimeoutError
+        The time was over.
+    Exception
+        What a rank raised, with the rank in a note.
+
+    Notes
+    -----
+    If a rank fails, the others' meetings fail too, and who has not ended half a second later is
+    ended, wherever it waits.  What ranks print is printed here, in rank order, when they have
+    ended.  Inside a worker the team has one rank, which is this process.
+
+    Concurrency: any thread; regions on one pool run one after the other.
+
+    Examples
+    --------
+    >>> import numpy as np, engine
+    >>> def total(team, x):
+    ...     start, stop = team.range(len(x))
+    ...     return team.reduce(x[start:stop].sum())
+    >>> engine.parallel_region(total, engine.share(np.arange(10.0)), ranks=2)
+    [45.0, 45.0]
+    """
+    if not callable(kernel):
+        message = f"kernel must be callable, not {type(kernel).__name__}"
+        raise TypeError(message)
+    if debug not in (None, "jitter"):
+        message = f"debug must be None or 'jitter', not {debug!r}"
+        raise ValueError(message)
+    timeout = seconds(timeout, "timeout")
+    if ranks is not None:
+        ranks = whole_number(ranks, "ranks", 1)
+    jitter = debug == "jitter"
+    if in_worker():
+        if ranks not in (None, 1):
+            message = f"ranks must be 1 inside a worker, which is the only one, not {ranks}"
+            raise ValueError(message)
+        return _run_alone(kernel, args, jitter=jitter)
+    if pool is None:
+        pool = default_pool()
+    elif not isinstance(pool, Pool):
+        message = f"pool must be an engine.Pool or None, not {type(pool).__name__}"
+        raise TypeError(message)
+    pool.check_open()
+    most = min(pool.processes, RANKS_MAX)
+    size = most if ranks is None else ranks
+    if size > most:
+        message = (
+            f"ranks must be at most {most}, as many processes as the pool has, not {size}; "
+            f"pass pool=engine.Pool({size})"
+        )
+        raise ValueError(message)
+    shared = _shared(args)
+    payload = _payload(kernel, shared)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    with _turn(pool):
+        team = Team(size, jitter=jitter)
+        return run_ranks(pool, kernel, payload, team, shared, deadline, timeout)
+
+
+def _run_alone(kernel: Callable[..., Any], args: tuple[Any, ...], *, jitter: bool) -> list[Any]:
+    team = Team(1, jitter=jitter)
+    team.join(0)
+    try:
+        return [kernel(team, *_shared(args))]
+    finally:
+        team.leave()
+
+
+def _turn(pool: Pool) -> threading.Lock:
+    with _making:
+        return _turns.setdefault(pool, threading.Lock())
+
+
+def _shared(value: Any) -> Any:
+    """Give arguments with private arrays in shared memory and read-only."""
+    if isinstance(value, tuple):
+        parts = [_shared(one) for one in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    if isinstance(value, list):
+        return [_shared(one) for one in value]
+    if isinstance(value, dict):
+        return {name: _shared(one) for name, one in value.items()}
+    is_private = type(value) is np.ndarray and not value.dtype.hasobject
+    if is_private and not is_shared_array(value):
+        copy = share_array(value).view()
+        copy.flags.writeable = False
+        return copy
+    return value
+
+
+def _payload(kernel: Callable[..., Any], args: tuple[Any, ...]) -> Payload:
+    """Give what workers load to run a kernel with such arguments; compiled at first need."""
+    if not isinstance(kernel, Dispatcher):
+        # It may refer to something else the next time.
+        return Payload.of(dump_function(RankKernel(kernel)))
+    types = (TEAM, *(_type_of(kernel, one, at) for at, one in enumerate(args)))
+    known = _payloads.setdefault(kernel, {})
+    found = known.get(types)
+    if found is None or not found.is_here():
+        found = known[types] = Payload.of(dump_function(_compiled(kernel, types)))
+    return found
+
+
+def _type_of(kernel: Any, value: Any, at: int) -> Any:
+    try:
+        return typeof(value)
+    except (ValueError, TypeError) as error:
+        raise KernelTypeError(
+            kernel=name_of(kernel),
+            argument_types=(type(value).__name__,),
+            reason=f"argument {at} has no type that compiled code knows ({error})",
+            hint="Pass numbers, arrays, tuples of them, and the engine's locks and the like.",
+        ) from error
+
+
+def _compiled(kernel: Any, types: tuple[Any, ...]) -> RankKernel:
+    known = kernel.overloads.get(types)
+    if known is None:
+        try:
+            kernel.compile(types)
+        except (NumbaError, TypeError, NotImplementedError) as error:
+            raise KernelTypeError(
+                kernel=name_of(kernel),
+                argument_types=tuple(map(str, types)),
+                reason=f"numba says:\n{str(error).strip()}\n",
+                hint=_HINT,
+            ) from error
+        counters["kernels_compiled"] += 1
+        known = kernel.overloads[types]
+    return CompiledRankKernel(kernel, known)
