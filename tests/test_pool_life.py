@@ -329,7 +329,7 @@ def test_an_error_that_comes_when_the_call_is_over(crew, monkeypatch):
     (serial,) = supervisor.jobs
     # As from a worker that could not load the code, while others did all the work.
     with supervisor.lock:
-        supervisor._hear_job(supervisor.workers()[0], "error", [serial, -1, (b"", b"")])
+        supervisor._hearing.hear_of_job(supervisor.workers()[0], "error", [serial, -1, (b"", b"")])
     call.join(10.0)
     assert not call.is_alive()
     np.testing.assert_array_equal(results[0], X * 2.0 + 1.0)

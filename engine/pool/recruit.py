@@ -1,8 +1,10 @@
-"""Recruiting: how one worker is asked for, and what the caller knows of it."""
+"""Recruiting: how one worker is asked for, what the caller knows of it, and the line to it."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pickle
 import socket
 from collections import Counter
 from dataclasses import dataclass, field
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from engine.process.starter import Starter
 
 __all__ = ["WorkerRecord", "recruit"]
+
+_MESSAGE_BYTES_MAX = 1 << 17
 
 # What a worker finds in the caller's memory if the system lets it look there.
 _WITNESS = np.array([0x6E756D63726577], np.int64)
@@ -61,6 +65,26 @@ class WorkerRecord:
     def is_alive(self) -> bool:
         """Tell whether it runs, as far as the caller knows."""
         return self.exitcode is None
+
+    def receive(self) -> tuple[tuple[Any, ...], dict[str, int]] | None:
+        """Take its next message, and what it has counted; None if nothing more is to come."""
+        try:
+            # Not blocking: a process that the worker started may hold its end open.
+            data = self.sock.recv(_MESSAGE_BYTES_MAX, socket.MSG_DONTWAIT)
+        except OSError:
+            return None
+        return pickle.loads(data) if data else None  # noqa: S301 - from a process that we started
+
+    def answer(self, answer: int | None) -> None:
+        """Give it what it asked for, unless it has ended."""
+        with contextlib.suppress(OSError):
+            self.sock.send(pickle.dumps(answer))
+
+    def close(self) -> None:
+        """Give back what this process holds for it."""
+        self.sock.close()
+        if self.process_fd >= 0:
+            os.close(self.process_fd)
 
 
 def recruit(

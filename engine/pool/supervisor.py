@@ -1,55 +1,36 @@
 """The supervisor: one thread of the caller that watches over a pool's workers.
 
-It reads what the start-up process and the workers send, starts a worker for each
-rank that is wanted and replaces those that die.
-
-A worker's life, as this process sees it:
-
-    state       started         spawned        ready       died / retiring
-    ABSENT   -> STARTING
-    STARTING                 -> STARTING    -> READY    -> ABSENT (and again)
-    READY                                               -> ABSENT (and again)
-
-Everything that a death means is done in `_bury`, at the moment when the system
-has confirmed that the process is gone: whatever the worker had announced is
-reported to its job, its words are cleared, and whoever waits is rung.
+It hears what the start-up process and the workers send, starts a worker for each
+rank that is wanted and replaces those that die, and ends all of them with the pool.
 """
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import os
-import pickle
 import selectors
-import socket
 import threading
 import weakref
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from engine import system
 from engine.atomics import ring, store_word
 from engine.errors import EngineError, PoolBrokenError, PoolClosedError, describe_exitcode
-from engine.memory import arena as arena_module
-from engine.memory.refs import set_private_in_reach
 from engine.pool import board as words
-from engine.pool.recruit import WorkerRecord, recruit
-from engine.process.starter import Starter, StarterGoneError
+from engine.pool.deaths import report_death
+from engine.pool.failed_starts import FailedStarts
+from engine.pool.hearing import Hearing
+from engine.pool.team import Team
+from engine.process.starter import Starter
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from engine.pool.board import Board
     from engine.pool.calls import Calls
     from engine.pool.job import Job
+    from engine.pool.recruit import WorkerRecord
 
 __all__ = ["Supervisor"]
-
-_TARGET = "engine.pool.worker:main"
-_MESSAGE_BYTES_MAX = 1 << 17
-
-# A pool whose workers end this often in a row without one becoming ready would
-# only go on burning CPU.
-_FAILED_STARTS_MAX = 5
 
 _alive: weakref.WeakSet[Supervisor] = weakref.WeakSet()
 
@@ -76,31 +57,24 @@ class Supervisor:
         self.jobs: dict[int, Job] = {}
         self.failure: EngineError | None = None
         self.deaths = 0
-        self._ends_when_idle = False
-        self._heard = 0
+        self.abandoned: list[Job] = []
         self._calls: Calls | None = None
         self._pid = os.getpid()
         self._board = board
-        self._config = config
-        self._keep = keep
-        self.abandoned: list[Job] = []
-        self._starter: Starter | None = None
-        self._workers: dict[int, WorkerRecord] = {}
-        self._wanted = 0
-        self._failed_starts = 0
-        self._last_failure = ""
-        self._past: Counter[str] = Counter()
-        self._serials = itertools.count(1)
         self._selector = selectors.DefaultSelector()
         self._wake_reader, self._wake_writer = os.pipe()
         self._selector.register(self._wake_reader, selectors.EVENT_READ, None)
+        self._team = Team(board, config, keep, self._selector)
+        self._failed_starts = FailedStarts()
+        self._hearing = Hearing(self.jobs, self._failed_starts, self._selector)
+        self._ends_when_idle = False
         self._closing = False
         self._thread: threading.Thread | None = None
         _alive.add(self)
 
     def want(self, ranks: int) -> None:
         """See to it that workers of the ranks below `ranks` run, now and from now on."""
-        if self._thread is not None and ranks <= self._wanted:
+        if self._thread is not None and ranks <= self._team.wanted:
             return
         with self.lock:
             self.raise_failure()
@@ -111,7 +85,7 @@ class Supervisor:
                 thread.start()
                 self._thread = thread
             # The supervisor starts them, out of the reach of Ctrl-C.
-            self._wanted = max(self._wanted, ranks)
+            self._team.wanted = max(self._team.wanted, ranks)
             os.write(self._wake_writer, b"w")
 
     def raise_failure(self) -> None:
@@ -123,25 +97,18 @@ class Supervisor:
 
     def ring(self, ranks: int) -> None:
         """Tell the workers below a rank that the board has changed."""
-        for rank in range(min(ranks, self._wanted)):
+        for rank in range(min(ranks, self._team.wanted)):
             ring(self._board.worker(rank) + words.WORD * words.BELL)
 
     def kill_workers_in(self, serial: int) -> None:
         """End every worker that has announced a job; the jobs' waiters see it when done."""
         with self.lock:
-            for rank, record in self._workers.items():
-                worker = self._board.view(self._board.worker(rank), words.WORKER_WORDS)
-                if worker[words.JOB] == serial and self._starter is not None:
-                    with contextlib.suppress(StarterGoneError):
-                        self._starter.kill(record.serial)
+            self._team.kill_those_in(serial)
 
     def kill_worker(self, rank: int) -> None:
         """End the worker of a rank, if there is one; another takes its place."""
         with self.lock:
-            record = self._workers.get(rank)
-            if record is not None and self._starter is not None:
-                with contextlib.suppress(StarterGoneError):
-                    self._starter.kill(record.serial)
+            self._team.kill(rank)
 
     def let_go(self, serial: int) -> None:
         """Be done with a job that was taken out of `jobs`; its slot can then be another's.
@@ -151,7 +118,7 @@ class Supervisor:
         others may be in the supervisor's hands just now.  It says so before it looks
         for the job, and this looks after the job is gone, so one of them sees the other.
         """
-        if self._heard == serial:
+        if self._hearing.job_serial == serial:
             with self.lock:
                 self.lock.notify_all()
         self.look_again()
@@ -175,23 +142,19 @@ class Supervisor:
         """Wait until every wanted worker runs; give them by rank."""
         with self.lock:
             self.lock.wait_for(
-                lambda: (
-                    self.failure is not None
-                    or self._closing
-                    or sum(one.pid > 0 for one in self._workers.values()) == self._wanted
-                )
+                lambda: self.failure is not None or self._closing or self._team.is_whole()
             )
-            return sorted(self._workers.values(), key=lambda one: one.rank)
+            return sorted(self._team.workers.values(), key=lambda one: one.rank)
 
     def workers(self) -> list[WorkerRecord]:
         """The workers that run or are being started."""
         with self.lock:
-            return list(self._workers.values())
+            return list(self._team.workers.values())
 
     def counters(self) -> Counter[str]:
         """Sum of what all workers, also past ones, compiled and loaded."""
         with self.lock:
-            return sum((one.counted for one in self._workers.values()), self._past)
+            return self._team.counters()
 
     def close_when_idle(self) -> None:
         """End all workers when no job runs and no call is left; returns at once."""
@@ -236,24 +199,16 @@ class Supervisor:
         if self.failure is None and (self.jobs or (self._calls and self._calls.results)):
             return
         self._closing = True
-        for rank in self._workers:
+        for rank in self._team.workers:
             store_word(self._board.worker(rank) + words.WORD * words.CLOSING, 1)
-        self.ring(self._wanted)
+        self.ring(self._team.wanted)
 
     def _release(self) -> None:
         """Give back every process and descriptor; nothing is watched after this."""
         with self.lock:
             if self._wake_writer < 0:
                 return
-            if self._starter is not None:
-                self._starter.close()
-                self._starter = None
-            for record in self._workers.values():
-                record.sock.close()
-                system.end_process(record.process_fd)
-                worker = self._board.worker(record.rank)
-                store_word(worker + words.WORD * words.JOB, 0)
-            self._workers.clear()
+            self._team.end()
             self.failure = self.failure or _closed()
             for job in list(self.jobs.values()):
                 job.wake()
@@ -270,30 +225,10 @@ class Supervisor:
         """Start a worker for each wanted rank that has none; called with the lock."""
         if self._closing or self.failure is not None:
             return
-        for rank in range(self._wanted):
-            if rank in self._workers:
-                continue
-            try:
-                if self._starter is None:
-                    self._starter = Starter(
-                        _TARGET, self._config["threads"], arena_module.arena().fd
-                    )
-                    # Its own descendants: every start-up process is one, and a system
-                    # that asks for permission remembers a single name.
-                    system.allow_reads_by(os.getpid())
-                    self._selector.register(
-                        self._starter.control, selectors.EVENT_READ, self._starter
-                    )
-                record = recruit(
-                    self._starter, self._board, self._config, rank, next(self._serials)
-                )
-                self._workers[rank] = record
-                self._selector.register(record.sock, selectors.EVENT_READ, record)
-            except StarterGoneError:
-                return  # its end-of-file is on the way, and leads back here
-            except OSError as error:
-                self._break(f"a worker process could not be started: {error}")
-                return
+        try:
+            self._team.start_missing()
+        except OSError as error:
+            self._break(f"a worker process could not be started: {error}")
 
     def _watch(self) -> None:
         """Read and act until the pool closes; the thread's body."""
@@ -321,32 +256,31 @@ class Supervisor:
                 elif isinstance(key.data, Starter):
                     self._hear_starter(key.data)
                 elif key.fileobj.fileno() >= 0:  # type: ignore[union-attr]
-                    self._hear_worker(key.data)
+                    self._hearing.hear(key.data)
             self._spawn_missing()
             self._close_if_idle()
             self.lock.notify_all()
-            return not self._closing or bool(self._workers)
+            return not self._closing or bool(self._team.workers)
 
     def _hear_starter(self, starter: Starter) -> None:
         message = starter.receive()
         if message is None:
             # The kernel has ended or is ending the workers with it.
-            self._selector.unregister(starter.control)
-            starter.close()
-            self._starter = None
+            self._team.lose_starter()
             # One failed start at most, however many workers were on their way.
-            before = self._failed_starts
-            for record in list(self._workers.values()):
+            before = self._failed_starts.in_a_row
+            for record in list(self._team.workers.values()):
                 # Its death is on the way but perhaps not done, and until it is it may
                 # write to its job's memory.
                 system.end_process(record.process_fd)
                 record.process_fd = -1
                 self._bury(record, -9, "the start-up process was ended")
-            self._failed_starts = min(self._failed_starts, before + 1)
+            starts = self._failed_starts
+            starts.in_a_row = min(starts.in_a_row, before + 1)
             self._check_starts()
             return
         verb, serial, detail = message
-        for record in list(self._workers.values()):
+        for record in list(self._team.workers.values()):
             if record.serial != serial:
                 continue
             if verb == "spawned":
@@ -356,89 +290,21 @@ class Supervisor:
                 self._bury(record, detail, describe_exitcode(detail))
                 self._check_starts()
 
-    def _hear_worker(self, record: WorkerRecord) -> bool:
-        """Act on one message of a worker; False at the end of its messages."""
-        try:
-            # Not blocking: a process that the worker started may hold its end open.
-            data = record.sock.recv(_MESSAGE_BYTES_MAX, socket.MSG_DONTWAIT)
-        except OSError:
-            data = b""
-        if not data:
-            # It is ending; its parent's report will say how.
-            with contextlib.suppress(KeyError):
-                self._selector.unregister(record.sock)
-            return False
-        message, counted = pickle.loads(data)  # noqa: S301 - from a process that we started
-        record.counted = Counter(counted)
-        verb, *rest = message
-        if verb == "ready":
-            record.ready = True
-            set_private_in_reach(reachable=rest[0])
-            self._failed_starts = 0
-        elif verb == "initializer failed":
-            self._last_failure = f"the initializer raised:\n{rest[0][1].decode()}"
-        elif verb == "retiring":
-            # Leaving on purpose is no failed start, even before the first task.
-            record.ready = True
-        elif verb != "loaded":
-            self._hear_job(record, verb, rest)
-        return True
-
-    def _hear_job(self, record: WorkerRecord, verb: str, rest: list[Any]) -> None:
-        serial, chunk, *detail = rest
-        self._heard = serial  # before the look at `jobs`: see `let_go`
-        job = self.jobs.get(serial)
-        if verb == "error":
-            if job is not None:
-                job.note_error(record.rank, chunk, *detail[0])
-        else:
-            self._answer(
-                record, job.provide(record.rank, verb, chunk, *detail) if job is not None else None
-            )
-        self._heard = 0
-
-    def _answer(self, record: WorkerRecord, answer: int | None) -> None:
-        with contextlib.suppress(OSError):
-            record.sock.send(pickle.dumps(answer))
-
     def _bury(self, record: WorkerRecord, exitcode: int, how: str) -> None:
         """Do all that the confirmed death of a worker means."""
-        while self._hear_worker(record):
+        while self._hearing.hear(record):
             pass
-        with contextlib.suppress(KeyError):
-            self._selector.unregister(record.sock)
-        record.sock.close()
-        if record.process_fd >= 0:
-            os.close(record.process_fd)
-        record.exitcode = exitcode
-        del self._workers[record.rank]
-        self._past += record.counted
+        self._team.lose(record, exitcode)
         if not record.ready:
-            self._failed_starts += 1
-            self._last_failure = self._last_failure or how
+            self._failed_starts.note(how)
         if exitcode != 0:
             self.deaths += 1
-        address = self._board.worker(record.rank)
-        worker = self._board.view(address, words.WORKER_WORDS)
-        serial, chunk = int(worker[words.JOB]), int(worker[words.CHUNK]) - 1
-        job = self.jobs.get(serial)
-        if job is not None:
-            job.note_death(chunk, exitcode)
-        # Cleared only now: until here the job had to count this worker as inside.
-        worker[words.CHUNK] = 0
-        store_word(address + words.WORD * words.JOB, 0)
-        if job is not None:
-            job.wake()
-        if self._calls is not None:
-            worker[words.WAITING] = 0
-            self._calls.note_death(record.rank, exitcode)
+        report_death(self._board, record.rank, exitcode, self.jobs, self._calls)
 
     def _check_starts(self) -> None:
-        if self._failed_starts >= _FAILED_STARTS_MAX:
-            self._break(
-                f"{self._failed_starts} workers in a row ended before they were ready: "
-                f"{self._last_failure}"
-            )
+        why = self._failed_starts.verdict()
+        if why is not None:
+            self._break(why)
 
     def _break(self, why: str) -> None:
         self.failure = PoolBrokenError(f"{why}\nThe pool cannot go on; make a new one.")
@@ -448,17 +314,8 @@ class Supervisor:
             self._calls.abort(self.failure)
 
     def forget_in_child(self) -> None:
-        """Close what a forked child inherited: the workers are its parent's.
-
-        Otherwise the child would hold the lifeline of the parent's workers, and they
-        would outlive their caller as long as the child lives.
-        """
-        for record in self._workers.values():
-            record.sock.close()
-            if record.process_fd >= 0:
-                os.close(record.process_fd)
-        if self._starter is not None:
-            self._starter.control.close()
+        """Close what a forked child inherited."""
+        self._team.leave_to_parent()
         self._selector.close()
         if self._wake_writer >= 0:
             os.close(self._wake_reader)
