@@ -27,7 +27,7 @@ from word_by_word import after_each_death
 import engine
 from engine.channel import stream
 from engine.memory import layout
-from engine.memory.family import home_family
+from engine.memory.families import home_family
 from engine.memory.records import LIVE, PLACE, STATE
 
 # Where a pool of an earlier test has threads; the children here only touch shared memory.

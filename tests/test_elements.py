@@ -16,7 +16,8 @@ from scripts import Program, run
 import engine
 from engine.memory import stations
 from engine.memory.arrays import address_of
-from engine.memory.family import Family, home_family
+from engine.memory.families import home_family
+from engine.memory.family import Family
 from engine.sync.doorbells import bell_of
 from engine.sync.elements import (
     atomic_add,

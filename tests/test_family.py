@@ -19,7 +19,8 @@ from sync_children import Children
 from engine import system
 from engine.atomics import fetch_add
 from engine.memory import holding, layout
-from engine.memory.family import Family, home_family
+from engine.memory.families import home_family
+from engine.memory.family import Family
 from engine.memory.ranges import FREE, cut_range, free_range
 from engine.memory.records import BLOCK
 from engine.words.guard import NOTES_MAX

@@ -21,7 +21,7 @@ from engine import BlockGoneError, system
 from engine.memory import arena as arena_module
 from engine.memory.arena import size_class
 from engine.memory.bundles import Bundle, make_bundle
-from engine.memory.family import home_family
+from engine.memory.families import home_family
 from engine.memory.lending import borrow, handle_of
 from engine.memory.ranges import FREE
 from engine.memory.records import BLOCK, BUNDLE, CHANNEL, HOLDERS_MAX, channel_number

@@ -15,7 +15,7 @@ from typing import Any
 
 from engine import system
 from engine.channel.post import Post
-from engine.memory.family import find_family, join_family
+from engine.memory.families import find_family, join_family
 
 __all__ = ["LinkClient", "LinkListener", "serve_by"]
 

@@ -34,7 +34,8 @@ from typing import Any
 from engine import system
 from engine.errors import SharedMemoryFull
 from engine.memory.extents import Extents
-from engine.memory.family import Family, home_family, home_is_open
+from engine.memory.families import home_family, home_is_open
+from engine.memory.family import Family
 from engine.memory.leases import Lease, lease_type
 
 __all__ = [

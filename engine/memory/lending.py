@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import BlockGoneError
 from engine.memory.addresses import note_lease
 from engine.memory.arena import arena_of, owner_of
-from engine.memory.family import Family, home_family, join_family
+from engine.memory.families import home_family, join_family
+from engine.memory.family import Family
 from engine.memory.leases import Lease, lease_over, watch, watched_at
 from engine.memory.records import BLOCK
 

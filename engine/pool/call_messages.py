@@ -21,7 +21,7 @@ import cloudpickle
 
 from engine.channel.messages import message_of, pickled
 from engine.memory.bundles import Bundle
-from engine.memory.family import home_family
+from engine.memory.families import home_family
 from engine.memory.lending import within_family
 from engine.pool.kernel import Payload
 

@@ -11,7 +11,7 @@ import numpy as np
 from engine.channel.messages import unpack
 from engine.channel.post import Post, handle_in, letter_of
 from engine.memory.bundles import BorrowedBundle
-from engine.memory.family import home_family
+from engine.memory.families import home_family
 from engine.pool import call_table as words
 from engine.pool.board import WORD
 from engine.pool.call_messages import APPLY, MAP, pack_result, portable_error

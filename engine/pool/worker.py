@@ -28,7 +28,7 @@ import threadpoolctl
 
 from engine import atomics
 from engine.atomics import load_word, store_word
-from engine.memory.family import home_family, join_family
+from engine.memory.families import home_family, join_family
 from engine.memory.refs import Mapped
 from engine.pool import board as words
 from engine.pool import context, driver, peers
