@@ -105,7 +105,7 @@ class Member:
         self.bundles.clear()
         self.family.view.release()
         # A forked child would hold again what this member held.
-        lending._ledgers.pop(self.family, None)  # noqa: SLF001 - nobody else ever leaves
+        lending._holdings.pop(self.family, None)  # noqa: SLF001 - nobody else ever leaves
         arena_module._arenas.pop(self.family, None)  # noqa: SLF001 - likewise
         stations.strike_off(self.family.station)
         del self.family._words  # noqa: SLF001 - the last view of the mapping

@@ -57,7 +57,7 @@ class _Hold:
         self.uses = 0
 
 
-class _Ledger:
+class _Holdings:
     """What this process holds of one family's lent blocks.
 
     Concurrency: a lease may die on any thread at any moment, also inside one of the
@@ -172,16 +172,16 @@ class _Ledger:
                 self._lock.release()
 
 
-_ledgers: weakref.WeakKeyDictionary[Family, _Ledger] = weakref.WeakKeyDictionary()
+_holdings: weakref.WeakKeyDictionary[Family, _Holdings] = weakref.WeakKeyDictionary()
 _making = threading.Lock()
 _within = threading.local()
 
 
-def _ledger(family: Family) -> _Ledger:
+def _holdings_in(family: Family) -> _Holdings:
     with _making:
-        found = _ledgers.get(family)
+        found = _holdings.get(family)
         if found is None:
-            found = _ledgers[family] = _Ledger(family)
+            found = _holdings[family] = _Holdings(family)
         return found
 
 
@@ -208,7 +208,7 @@ def handle_of(lease: Lease, kind: int = BLOCK) -> Handle:
                 "may be used by it for something else at any time; send a copy"
             )
             raise ValueError(message)
-        _ledger(home.family).lend(lease, kind)
+        _holdings_in(home.family).lend(lease, kind)
     return lease.record, lease.serial, lease.offset, lease.nbytes
 
 
@@ -220,12 +220,12 @@ def borrow(family: Family, handle: Handle) -> Lease:
     BlockGoneError
         Nobody holds it any more.
     """
-    return _ledger(family).borrow(handle)
+    return _holdings_in(family).borrow(handle)
 
 
 def adopt(family: Family, handle: Handle) -> Lease:
     """Lease a block of which this process was made a holder, by other ways than `borrow`."""
-    return _ledger(family).adopt(handle)
+    return _holdings_in(family).adopt(handle)
 
 
 class within_family:  # noqa: N801 - used like a function
@@ -313,20 +313,20 @@ _CHILD_MS = 10_000
 
 
 def _before_fork() -> None:
-    ledgers = list(_ledgers.values())
+    holdings = list(_holdings.values())
     pipe = None
-    if any(ledger.holds_some() for ledger in ledgers):
+    if any(one.holds_some() for one in holdings):
         # Without descriptors left the fork does not wait, and may lose what is dropped then.
         with contextlib.suppress(OSError):
             # Only the child has the writing end in the end, so that its death is seen as well.
             pipe = os.pipe()
-    for ledger in ledgers:
-        ledger.stop()
-    _forks.__dict__.setdefault("begun", []).append((ledgers, pipe))
+    for one in holdings:
+        one.stop()
+    _forks.__dict__.setdefault("begun", []).append((holdings, pipe))
 
 
 def _after_fork_in_parent() -> None:
-    ledgers, pipe = _forks.begun.pop()
+    holdings, pipe = _forks.begun.pop()
     try:
         if pipe is not None:
             os.close(pipe[1])
@@ -335,16 +335,16 @@ def _after_fork_in_parent() -> None:
             poll.poll(_CHILD_MS)
             os.close(pipe[0])
     finally:
-        for ledger in ledgers:
-            ledger.go_on()
+        for one in holdings:
+            one.go_on()
 
 
 def _hold_all_in_child() -> None:
     global _making  # noqa: PLW0603 - its holder does not exist in the child
     _making = threading.Lock()
-    ledgers, pipe = _forks.begun.pop()
-    for ledger in ledgers:
-        ledger.hold_all()
+    holdings, pipe = _forks.begun.pop()
+    for one in holdings:
+        one.hold_all()
     if pipe is not None:
         os.write(pipe[1], b"h")
         os.close(pipe[0])
