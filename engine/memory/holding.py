@@ -11,7 +11,6 @@ from engine.memory.disposal import dispose, let_go_of_contents, release_orphans
 from engine.memory.layout import (
     GUARD_AT,
     MEMBERS_AT,
-    ORPHANS,
     RECORDS_FREE,
     RECORDS_READY,
     RECORDS_USED,
@@ -35,6 +34,7 @@ from engine.memory.records import (
     STATE,
     TURN,
     enter_tables,
+    find_record,
     is_held,
     leave_tables,
     manifest_of,
@@ -48,7 +48,9 @@ from engine.words.guard import commit, note
 from engine.words.members import WORD, is_dead
 
 __all__ = [
+    "claim",
     "collect",
+    "consign",
     "drop",
     "drop_bundle",
     "enclose",
@@ -123,11 +125,6 @@ def lend(base, me, offset, nbytes, kind):
 
 
 @njit(cache=True)
-def _is_live(record, serial):
-    return load(record + WORD * STATE) == LIVE and load(record + WORD * SERIAL) == serial
-
-
-@njit(cache=True)
 def hold(base, me, index, serial):
     """Add a member to a record's holders; does nothing if it is one.
 
@@ -137,9 +134,9 @@ def hold(base, me, index, serial):
         1, or 0 if nobody holds the block any more, -1 if there are too many holders.
     """
     enter_tables(base, me)
-    record = record_at(base, index)
+    record = find_record(base, index, serial)
     answer = 0
-    if _is_live(record, serial):
+    if record != 0:
         room = room_for_holder(base, record, me)
         answer = -1
         if room >= 0:
@@ -153,8 +150,8 @@ def hold(base, me, index, serial):
 def keep(base, me, index, serial):
     """Keep a block for as long as its home lives, whoever holds it; False if either is gone."""
     enter_tables(base, me)
-    record = record_at(base, index)
-    live = _is_live(record, serial) and not is_dead(base + MEMBERS_AT, load(record + WORD * HOME))
+    record = find_record(base, index, serial)
+    live = record != 0 and not is_dead(base + MEMBERS_AT, load(record + WORD * HOME))
     if live:
         store(record + WORD * KEPT, 1)
     leave_tables(base)
@@ -172,9 +169,8 @@ def enclose(base, me, bundle, index, serial):
     """
     enter_tables(base, me)
     guard = base + GUARD_AT
-    record = record_at(base, index)
-    live = _is_live(record, serial)
-    if live:
+    record = find_record(base, index, serial)
+    if record != 0:
         manifest = manifest_of(base, record_at(base, bundle))
         count = load(manifest)
         # Entries that the count does not cover are nobody's yet.
@@ -184,7 +180,7 @@ def enclose(base, me, bundle, index, serial):
         note(base, guard, 1, manifest, count + 1)
         commit(base, guard, 2)
     leave_tables(base)
-    return live
+    return record != 0
 
 
 @njit(cache=True)
@@ -205,8 +201,8 @@ def claim(base, me, index, serial, channel):
         False if the channel does not hold it.
     """
     enter_tables(base, me)
-    record = record_at(base, index)
-    mine = _is_live(record, serial) and load(record + WORD * IN_CHANNEL) == channel
+    record = find_record(base, index, serial)
+    mine = record != 0 and load(record + WORD * IN_CHANNEL) == channel
     if mine:
         commit(base, base + GUARD_AT, note_claimed(base, 0, index, me))
     leave_tables(base)
@@ -218,9 +214,21 @@ def unpack(base, me, bundle, fd):
     """Let go of all that a bundle holds which only the caller holds, before it is dropped."""
     enter_tables(base, me)
     let_go_of_contents(base, record_at(base, bundle), fd)
-    if load(base + WORD * ORPHANS) != 0:
-        release_orphans(base, fd)
+    release_orphans(base, fd)
     leave_tables(base)
+
+
+@njit(cache=True)
+def _end_drop(base, me, index, record, fd):
+    """Give back what nobody holds any more, and leave the tables; a record of 0 is nothing."""
+    place, nbytes = -1, 0
+    if record != 0 and not is_held(base, record):
+        block, size = load(record + WORD * PLACE), load(record + WORD * BYTES)
+        if dispose(base, me, index, fd):
+            place, nbytes = block, size
+    release_orphans(base, fd)
+    leave_tables(base)
+    return place, nbytes
 
 
 @njit(cache=True)
@@ -235,20 +243,12 @@ def drop(base, me, index, serial, fd):
         Of the block if it is the caller's own again, to be used for something else; or -1.
     """
     enter_tables(base, me)
-    record = record_at(base, index)
-    place = load(record + WORD * PLACE)
-    nbytes = load(record + WORD * BYTES)
-    mine = False
-    if _is_live(record, serial):
+    record = find_record(base, index, serial)
+    if record != 0:
         for at in range(HOLDERS_MAX):
             if load(record + WORD * (HOLDERS + at)) == me:
                 store(record + WORD * (HOLDERS + at), 0)
-        if not is_held(base, record):
-            mine = dispose(base, me, index, fd)
-    if load(base + WORD * ORPHANS) != 0:
-        release_orphans(base, fd)
-    leave_tables(base)
-    return (place, nbytes) if mine else (-1, 0)
+    return _end_drop(base, me, index, record, fd)
 
 
 @njit(cache=True)
@@ -258,22 +258,12 @@ def drop_bundle(base, me, index, serial, turn, fd):
     If that is not so, because somebody else has it by now, nothing is done.
     """
     enter_tables(base, me)
-    record = record_at(base, index)
-    place = load(record + WORD * PLACE)
-    nbytes = load(record + WORD * BYTES)
-    mine = False
-    if (
-        _is_live(record, serial)
-        and load(record + WORD * TURN) == turn
-        and load(record + WORD * HOLDERS) == me
-    ):
+    record = find_record(base, index, serial)
+    if record != 0 and load(record + WORD * TURN) == turn and load(record + WORD * HOLDERS) == me:
         store(record + WORD * HOLDERS, 0)
-        if not is_held(base, record):
-            mine = dispose(base, me, index, fd)
-    if load(base + WORD * ORPHANS) != 0:
-        release_orphans(base, fd)
-    leave_tables(base)
-    return (place, nbytes) if mine else (-1, 0)
+    else:
+        record = 0
+    return _end_drop(base, me, index, record, fd)
 
 
 @njit(cache=True)

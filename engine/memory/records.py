@@ -61,6 +61,7 @@ __all__ = [
     "UNUSED",
     "channel_number",
     "enter_tables",
+    "find_record",
     "free_record",
     "is_held",
     "leave_tables",
@@ -132,11 +133,15 @@ def channel_number(index, serial):
 
 
 @njit(cache=True)
-def _channel_is_gone(base, number):
-    record = record_at(base, number % RECORDS_MAX)
-    return (
-        load(record + WORD * STATE) != LIVE or load(record + WORD * SERIAL) != number // RECORDS_MAX
-    )
+def find_record(base, index, serial):
+    """Address of the record that a name means; 0 if that block is gone.
+
+    Inside the guard of the tables, and good until that is left.
+    """
+    record = record_at(base, index)
+    if load(record + WORD * STATE) == LIVE and load(record + WORD * SERIAL) == serial:
+        return record
+    return 0
 
 
 @njit(cache=True)
@@ -145,7 +150,7 @@ def is_held(base, record):
     if load(record + WORD * BUNDLES) > 0:
         return True
     channel = load(record + WORD * IN_CHANNEL)
-    if channel != 0 and not _channel_is_gone(base, channel):
+    if channel != 0 and find_record(base, channel % RECORDS_MAX, channel // RECORDS_MAX) != 0:
         return True
     if load(record + WORD * KEPT) != 0 and not is_dead(
         base + MEMBERS_AT, load(record + WORD * HOME)
