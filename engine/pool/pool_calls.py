@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from engine.pool.call_feeder import Feed
 from engine.pool.call_messages import APPLY, MAP, STARMAP, pack, payload_of
 from engine.pool.call_results import (
-    WHOLE,
     AsyncResult,
     CallFuture,
     IMapIterator,
     IMapUnorderedIterator,
     MapResult,
 )
-from engine.pool.call_tasks import MapSource, Task
+from engine.pool.call_tasks import Task
 from engine.pool.calls import Calls
 from engine.pool.checks import whole_number
 from engine.pool.context import in_worker
 from engine.pool.job import ATTEMPTS_MAX
+from engine.pool.map_calls import begin_imap, begin_map
 
 if TYPE_CHECKING:
     import threading
@@ -31,10 +29,6 @@ if TYPE_CHECKING:
     from engine.pool.supervisor import Supervisor
 
 __all__ = ["PoolCalls"]
-
-# Of a map whose chunk size is left open each process gets so many calls, as in
-# multiprocessing: enough to make up for some that take longer.
-_CALLS_EACH = 4
 
 
 class PoolCalls:
@@ -251,7 +245,7 @@ class PoolCalls:
         retries: int = ATTEMPTS_MAX - 1,
     ) -> MapResult:
         """Call a function for each item, without waiting; see `map` and `apply_async`."""
-        return self._map(MAP, func, iterable, chunksize, callback, error_callback, retries)
+        return begin_map(self, MAP, func, iterable, chunksize, callback, error_callback, retries)
 
     def starmap(
         self,
@@ -273,66 +267,9 @@ class PoolCalls:
         retries: int = ATTEMPTS_MAX - 1,
     ) -> MapResult:
         """Do as `map_async`, with items that are unpacked as arguments."""
-        return self._map(STARMAP, func, iterable, chunksize, callback, error_callback, retries)
-
-    def _map(
-        self,
-        mode: int,
-        func: Callable[..., Any],
-        iterable: Iterable[Any],
-        chunksize: int | None,
-        callback: Callable[[list[Any]], object] | None,
-        error_callback: Callable[[BaseException], object] | None,
-        retries: int,
-    ) -> MapResult:
-        retries = whole_number(retries, "retries", 0)
-        if in_worker():
-            from engine.pool.in_place import mapped
-
-            return mapped(func, iterable, mode, callback, error_callback)
-        calls = self._ready_calls()
-        error: Exception | None = None
-        try:
-            # A copy, because it is packed as workers get on, and the caller's may change.
-            items = iterable if type(iterable) in (range, tuple) else list(iterable)
-        except Exception as raised:
-            if not hasattr(iterable, "__len__"):
-                raise
-            # As in multiprocessing, where what has a length is consumed later.
-            error, items = raised, [None]
-        length = len(items)  # type: ignore[arg-type]
-        if chunksize is None:
-            chunksize = max(-(-length // (self.processes * _CALLS_EACH)), 1)
-        elif length and chunksize < 1:
-            message = f"chunksize must be at least 1, not {chunksize!r}"
-            raise ValueError(message)
-        result = MapResult(self, calls, chunksize, length, callback, error_callback)
-        if not length:
-            return result
-        try:
-            if error is None:
-                try:
-                    payload = payload_of(func)
-                except Exception as refusal:  # noqa: BLE001 - raised where the result is asked for
-                    error = refusal
-            if error is not None:
-                calls.fail(Task(result, WHOLE, None, mode, b"", keep=None, function=func), error)
-            else:
-                calls.put_source(
-                    MapSource(
-                        result,
-                        items,  # type: ignore[arg-type]
-                        chunksize,
-                        payload,
-                        mode=mode,
-                        function=func,
-                        retries=retries,
-                    )
-                )
-        except BaseException:
-            calls.results.pop(result._job, None)  # noqa: SLF001
-            raise
-        return result
+        return begin_map(
+            self, STARMAP, func, iterable, chunksize, callback, error_callback, retries
+        )
 
     def imap(
         self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int = 1
@@ -354,42 +291,13 @@ class PoolCalls:
             With ``next(timeout)`` if `chunksize` is 1.  Raises in the place of each result
             what its task raised, and in the end what the iterable raises.
         """
-        return self._imap(IMapIterator, func, iterable, chunksize)
+        return begin_imap(self, IMapIterator, func, iterable, chunksize)
 
     def imap_unordered(
         self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int = 1
     ) -> Iterator[Any]:
         """Do as `imap`, with results in the order in which they come."""
-        return self._imap(IMapUnorderedIterator, func, iterable, chunksize)
-
-    def _imap(
-        self,
-        kind: type[IMapIterator | IMapUnorderedIterator],
-        func: Callable[[Any], Any],
-        iterable: Iterable[Any],
-        chunksize: int,
-    ) -> Iterator[Any]:
-        if chunksize < 1:
-            message = f"chunksize must be at least 1, not {chunksize!r}"
-            raise ValueError(message)
-        if in_worker():
-            from engine.pool.in_place import iterated
-
-            return iterated(func, iterable)
-        calls = self._ready_calls()
-        result = kind(self, calls)
-        try:
-            payload = payload_of(func)
-        except BaseException as error:  # noqa: BLE001 - raised where the results are asked for
-            result.abort(error)
-            return result
-        mode, arguments = (
-            (APPLY, _singles(iterable)) if chunksize == 1 else (MAP, _chunks(iterable, chunksize))
-        )
-        calls.feeder.feed(Feed(result, payload, func, mode, arguments))
-        if chunksize == 1:
-            return result
-        return (item for chunk in result for item in chunk)
+        return begin_imap(self, IMapUnorderedIterator, func, iterable, chunksize)
 
     def __reduce__(self) -> Any:
         """Refuse: a pool belongs to the process that made it.
@@ -403,14 +311,3 @@ class PoolCalls:
             f"use this one in process {os.getpid()}, or leave out pool="
         )
         raise NotImplementedError(message)
-
-
-def _singles(iterable: Iterable[Any]) -> Iterator[Any]:
-    for item in iterable:
-        yield (item,), {}
-
-
-def _chunks(iterable: Iterable[Any], length: int) -> Iterator[Any]:
-    items = iter(iterable)
-    while chunk := tuple(itertools.islice(items, length)):
-        yield chunk
