@@ -31,6 +31,15 @@ each writes one word and then looks at the other's.  Of these four one side's lo
 Where a bit beside what is waited for says whether anybody may sleep, as in a lock and an
 event, that bit decides whom to wake, and the count is for statistics and for `crowded`
 waiters; `forget` is all that these need.
+
+There is another way, the bell (`engine.words.bell`), whose waiters add a call and never take it
+back.  So it cannot say how many sleep, which a lock has to know when it chooses whether to
+spin, and which `statistics()` of locks and events tell; and the first release after the last
+wait would ask the system in vain.  Sleepers cannot take a bell's place either: each change has
+to change what is slept on as well, whether anybody sleeps or not, to a value that was never
+there before, and whoever makes it has to read the count first.  A semaphore and a barrier have
+such a word anyhow.  Of a queue the work that is left comes back to 0 again and again, and who
+waits for a message is woken before there is any.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False

@@ -19,6 +19,14 @@ whose waiter read the bell after it rang.
 
 A ring costs a system call only if somebody called since the last ring that found
 nobody asleep.  So waiters that were killed cost one such call, and are forgotten.
+
+There are two ways to know whether to wake anybody, because neither serves all.  A bell is for
+words that may come back to what they were, as the work that is left of a queue does, for
+ringing before anything has changed, as a queue does when a message is still to be packed, and
+for whoever need not know how many sleep.  A waiter adds a call and never takes it back, and a
+ringer need not have looked at anything before it changed the words.  The price is a system
+call in vain after the last of some waiters has gone on.  Where one wants to know how many
+sleep, or would pay that price often, `engine.sync.sleepers` is the other way.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
