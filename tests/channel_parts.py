@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+from queue import Empty
 
 import numpy as np
 from sync_children import numbers_at
@@ -17,6 +18,7 @@ __all__ = [
     "LOG_SIZE",
     "PUT",
     "STOP",
+    "ByPipe",
     "across_families",
     "add_one",
     "consume",
@@ -38,6 +40,25 @@ __all__ = [
 
 # What ends a stream of items.
 END = None
+
+
+class ByPipe:
+    """A pipe as though it were a queue."""
+
+    def __init__(self):
+        self.receiver, self.sender = engine.Pipe(duplex=False)
+        self.put, self.get = self.sender.send, self.receiver.recv
+
+    def get_nowait(self):
+        """What is there, or an error if nothing is."""
+        if not self.receiver.poll():
+            raise Empty
+        return self.get()
+
+    def close(self):
+        """Close both ends."""
+        self.receiver.close()
+        self.sender.close()
 
 
 def produce(pipe, queue, who, count, made):

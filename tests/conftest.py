@@ -12,6 +12,7 @@ import pytest
 from crews import start
 from hypothesis import settings
 from leaks import holdings, left_over
+from sync_children import NUMBERS_BYTES, Children, numbers_at, own_servers
 
 import engine
 
@@ -50,6 +51,49 @@ def pools(pool2, isolated_pool):
     """Pools of one, two and three workers, and one in which the caller takes part."""
     with engine.Pool(1, isolate=True) as one, engine.Pool(3, isolate=True) as three:
         yield start(one), isolated_pool, start(three), pool2
+
+
+@pytest.fixture(scope="module")
+def call_crew():
+    """Two workers that may be killed, with all that calls of Python functions need once."""
+    with engine.Pool(2) as pool:
+        assert list(pool.imap(abs, [-1])) == [1]
+        yield start(pool)
+
+
+@pytest.fixture
+def children():
+    """Processes that are gone when the test is."""
+    with Children() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def fork_server():
+    """A fork server that has loaded what processes of these tests need."""
+    with own_servers():
+        yield
+
+
+@pytest.fixture(scope="module")
+def numbers_path(tmp_path_factory):
+    """A file of integers for all processes of a module's tests."""
+    path = tmp_path_factory.mktemp("shared") / "numbers"
+    path.write_bytes(bytes(NUMBERS_BYTES))
+    return path
+
+
+@pytest.fixture(scope="module")
+def _mapped_numbers(numbers_path):
+    """Mapped once, because a mapping lives as long as any view of it."""
+    return numbers_at(numbers_path)
+
+
+@pytest.fixture
+def numbers(_mapped_numbers):
+    """Integers that processes share, all 0."""
+    _mapped_numbers[:] = 0
+    return _mapped_numbers
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ __all__ = [
     "kill_start_up",
     "pids",
     "slow_twice",
+    "stuck",
     "twice",
 ]
 
@@ -95,6 +97,12 @@ class Fault:
 def twice(chunk):
     """What every function here computes, in bits that no other function gives."""
     return np.sqrt(chunk) * 2.0 + 1.0
+
+
+def stuck(chunk):
+    """Never return, in Python."""
+    threading.Event().wait()
+    return chunk
 
 
 @njit(cache=True)

@@ -100,6 +100,11 @@ class Child:
         """Tell whether nothing has come that was not read yet."""
         return not self.pipe.poll()
 
+    def waits(self):
+        """Wait until the process does nothing but wait."""
+        process = psutil.Process(self.pid)
+        assert eventually(lambda: process.status() == psutil.STATUS_SLEEPING and self.is_quiet())
+
     def stop(self):
         """Stop the process where it is, and wait until it stands."""
         os.kill(self.pid, signal.SIGSTOP)

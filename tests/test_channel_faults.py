@@ -17,11 +17,12 @@ from channel_parts import (
     LOGS,
     PUT,
     STOP,
+    ByPipe,
     consume_for_ever,
     produce_for_ever,
 )
 from leaks import eventually
-from sync_children import Children, numbers_at
+from sync_children import numbers_at
 from word_by_word import after_each_death
 
 import engine
@@ -35,13 +36,6 @@ pytestmark = [
     pytest.mark.timeout(110),
     pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning"),
 ]
-
-
-@pytest.fixture
-def children():
-    """Processes that are gone when the test is."""
-    with Children() as made:
-        yield made
 
 
 def live_records():
@@ -336,18 +330,9 @@ def test_killed_at_any_word_of_a_sweep():
                     pass
 
 
-class _ByPipe:
-    """A pipe as though it were a queue."""
-
-    def __init__(self, *numbers):
-        self.receiver, self.sender = engine.Pipe(duplex=False)
-        self.put, self.get = self.sender.send, self.receiver.recv
-        with_values(self, "arrays", *numbers)
-
-    def get_nowait(self):
-        if not self.receiver.poll():
-            raise Empty
-        return self.get()
+def _pipe_with(*numbers):
+    """Arrays in a pipe."""
+    return lambda: with_values(ByPipe(), "arrays", *numbers)
 
 
 def test_killed_at_any_word_of_a_send():
@@ -355,7 +340,9 @@ def test_killed_at_any_word_of_a_send():
     seen = set()
     with nothing_left():
         for pipe, was_killed in after_each_death(
-            lambda: _ByPipe(6), lambda pipe: pipe.put(value_of("arrays", 7)), stride=6
+            _pipe_with(6),
+            lambda pipe: pipe.put(value_of("arrays", 7)),
+            stride=6,
         ):
             use_what_is_free()
             pipe.put(value_of("arrays", 8))
@@ -371,7 +358,7 @@ def test_killed_at_any_word_of_a_send():
 def test_killed_at_any_word_of_a_receive(call):
     """It has received one message at most."""
     with nothing_left():
-        for pipe, was_killed in after_each_death(lambda: _ByPipe(6, 7), call, stride=3):
+        for pipe, was_killed in after_each_death(_pipe_with(6, 7), call, stride=3):
             use_what_is_free()
             pipe.put(value_of("arrays", 8))
             assert drained(pipe) == [7, 8]

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from leaks import eventually
 from numba import njit, types
-from sync_children import Children
 
 from engine import system
 from engine.atomics import fetch_add
@@ -46,13 +45,6 @@ def family():
     family = Family.found(4 << 20)
     yield family
     family.leave()
-
-
-@pytest.fixture
-def children():
-    """Processes that are gone when the test is."""
-    with Children() as made:
-        yield made
 
 
 # -------------------------------------------------------------------------------------- ranges

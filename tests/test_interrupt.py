@@ -2,7 +2,6 @@
 
 import os
 import signal
-import threading
 import time
 
 import numpy as np
@@ -13,6 +12,7 @@ from faults import (
     chunk_word,
     eventually,
     slow_twice,
+    stuck,
 )
 from interrupts import each_interrupt
 from scripts import Program, run
@@ -60,12 +60,6 @@ def forever(chunk):
 engine.parallel_map_chunks(forever, np.arange(100.0))
 """,
 }
-
-
-def stuck(chunk):
-    """Never return, in Python."""
-    threading.Event().wait()
-    return chunk
 
 
 @pytest.mark.parametrize("kind", ["compiled", "isolated", "function"])

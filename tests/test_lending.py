@@ -14,7 +14,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from leaks import eventually
-from sync_children import SOON_S, Children
+from sync_children import SOON_S
 
 import engine
 from engine import BlockGoneError, system
@@ -48,13 +48,6 @@ def members():
     yield join
     for one in made:
         one.close()
-
-
-@pytest.fixture
-def children():
-    """Processes that are gone when the test is."""
-    with Children() as made:
-        yield made
 
 
 class _Block:

@@ -1,17 +1,16 @@
 """Messages: any object arrives as it was sent, and what is in shared memory stays where it is."""
 
 import contextlib
-import gc
 import pickle
 import sys
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from channel_parts import echo, forward
+from channel_parts import ByPipe, echo, forward
 from channel_values import ARROW, DTYPES, LAYOUTS, address, is_same, laid_out, values
 from hypothesis import given, settings
-from leaks import eventually
+from leaks import eventually, live_blocks
 from sync_children import Children
 
 import engine
@@ -25,19 +24,7 @@ pytestmark = [
 ]
 
 
-class _ByPipe:
-    """A pipe as though it were a queue."""
-
-    def __init__(self):
-        self.receiver, self.sender = engine.Pipe(duplex=False)
-        self.put, self.get = self.sender.send, self.receiver.recv
-
-    def close(self):
-        self.receiver.close()
-        self.sender.close()
-
-
-KINDS = {"Queue": engine.Queue, "SimpleQueue": engine.SimpleQueue, "Pipe": _ByPipe}
+KINDS = {"Queue": engine.Queue, "SimpleQueue": engine.SimpleQueue, "Pipe": ByPipe}
 
 
 @pytest.fixture(params=KINDS, scope="module")
@@ -60,11 +47,6 @@ def _settled_one(kind):
     for _ in range(10):
         channel.get()
     return channel
-
-
-def live_blocks():
-    gc.collect()
-    return engine.statistics().memory.live_blocks
 
 
 def passed(channel, value):
@@ -261,7 +243,7 @@ def test_an_array_several_times_in_one_message(queue):
 def test_an_array_in_hundreds_of_messages(channel):
     """All under way at once, and each holds it."""
     # A pipe takes as many as its system's buffers do.
-    count = 100 if isinstance(channel, _ByPipe) else 700
+    count = 100 if isinstance(channel, ByPipe) else 700
     before = live_blocks()
     array = engine.full(1000, 4)
     place = address(array)

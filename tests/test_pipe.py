@@ -2,7 +2,6 @@
 
 import array as arrays_of_python
 import contextlib
-import gc
 import multiprocessing
 import pickle
 import select
@@ -16,8 +15,8 @@ from channel_parts import item, make_and_send, receive_and_say, send_all, share_
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interrupts import each_interrupt
-from leaks import eventually, holdings
-from sync_children import SOON_S, Children, own_servers
+from leaks import eventually, holdings, live_blocks
+from sync_children import SOON_S
 
 import engine
 from engine.channel import pipes, post
@@ -25,24 +24,12 @@ from engine.memory.ledger import copied_bytes
 
 # Where a pool of an earlier test has threads; the children here only touch shared memory.
 pytestmark = [
+    pytest.mark.usefixtures("fork_server"),
     pytest.mark.timeout(110),
     pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning"),
 ]
 
 METHODS = ("fork", "forkserver", "spawn")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _servers():
-    with own_servers():
-        yield
-
-
-@pytest.fixture
-def children():
-    """Processes that are gone when the test is."""
-    with Children() as made:
-        yield made
 
 
 @contextlib.contextmanager
@@ -51,19 +38,6 @@ def piped(duplex=True, make=engine.Pipe):
     first, second = make(duplex)
     with first, second:
         yield first, second
-
-
-def live_blocks():
-    gc.collect()
-    return engine.statistics().memory.live_blocks
-
-
-def waits(child):
-    """Wait until a child does nothing but wait."""
-    import psutil
-
-    process = psutil.Process(child.pid)
-    assert eventually(lambda: process.status() == psutil.STATUS_SLEEPING and child.is_quiet())
 
 
 # ------------------------------------------------------------------------ as the standard one
@@ -373,12 +347,12 @@ def test_poll_waits_for_what_comes(children):
     assert not child.does("poll")
     assert not child.does("poll", 0.001)
     child.tell("poll", 20)
-    waits(child)
+    child.waits()
     ours.send(np.ones(5000))
     assert child.answer(SOON_S) is True
     assert (child.does("recv") == 1).all()
     child.tell("recv")
-    waits(child)
+    child.waits()
     ours.send("x")
     assert child.answer(SOON_S) == "x"
     for end in (ours, theirs):
@@ -390,14 +364,14 @@ def test_ctrl_c_ends_a_wait(children):
     ours, theirs = engine.Pipe()
     child = children.puppet(theirs)
     child.tell("recv")
-    waits(child)
+    child.waits()
     child.interrupt()
     assert isinstance(child.answer(SOON_S), KeyboardInterrupt)
     child.tell(_send_for_ever)
     room = select.poll()
     room.register(theirs, select.POLLOUT)
     assert eventually(lambda: not room.poll(0))
-    waits(child)
+    child.waits()
     child.interrupt()
     count = child.answer(SOON_S)
     got = 0

@@ -16,7 +16,6 @@ from multiprocessing import pool as multiprocessing_pool
 
 import numpy as np
 import pytest
-from crews import start
 from faults import assert_still_works, eventually
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,11 +61,9 @@ class NoUnpickle(Exception):  # noqa: N818 - it is what it is called for
 
 
 @pytest.fixture(scope="module")
-def crew():
-    """Two workers, with all that calls need once."""
-    with engine.Pool(2) as pool:
-        assert list(pool.imap(abs, [-1])) == [1]
-        yield start(pool)
+def crew(call_crew):
+    """Two workers that calls have been made of."""
+    return call_crew
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ import time
 
 import psutil
 import pytest
-from crews import start
 from faults import (
     DEATHS,
     Fault,
@@ -28,11 +27,9 @@ pytestmark = pytest.mark.timeout(60)
 
 
 @pytest.fixture(scope="module")
-def crew():
-    """Two workers that may be killed, with all that calls need once."""
-    with engine.Pool(2) as pool:
-        assert list(pool.imap(abs, [-1])) == [1]
-        yield start(pool)
+def crew(call_crew):
+    """Two workers that calls have been made of."""
+    return call_crew
 
 
 def square(x):

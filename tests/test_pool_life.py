@@ -10,7 +10,16 @@ import weakref
 import numpy as np
 import psutil
 import pytest
-from faults import are_gone, assert_still_works, chunk_word, eventually, pids, slow_twice, twice
+from faults import (
+    are_gone,
+    assert_still_works,
+    chunk_word,
+    eventually,
+    pids,
+    slow_twice,
+    stuck,
+    twice,
+)
 
 import engine
 from engine.pool.board import SLOT_COUNT
@@ -21,12 +30,6 @@ from engine.pool.job import Job
 pytestmark = pytest.mark.timeout(40)
 
 X = np.arange(400.0)
-
-
-def stuck(chunk):
-    """Never return."""
-    threading.Event().wait()
-    return chunk
 
 
 def gently(chunk):

@@ -1,7 +1,6 @@
 """Queue, JoinableQueue and SimpleQueue: what the standard library's do, between processes."""
 
 import contextlib
-import gc
 import itertools
 import queue as threads_queue
 import signal
@@ -23,14 +22,15 @@ from channel_parts import (
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from leaks import eventually
-from sync_children import SOON_S, Children, own_servers
+from leaks import eventually, live_blocks
+from sync_children import SOON_S
 
 import engine
 from engine.channel.stream import PAGE_BYTES
 
 # Where a pool of an earlier test has threads; the children here only touch shared memory.
 pytestmark = [
+    pytest.mark.usefixtures("fork_server"),
     pytest.mark.timeout(110),
     pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning"),
 ]
@@ -39,32 +39,6 @@ METHODS = ("fork", "forkserver", "spawn")
 # A spawned child needs a second to be there, so few tests start one.
 QUICK_METHODS = METHODS[:2]
 QUEUES = (engine.Queue, engine.JoinableQueue, engine.SimpleQueue)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _servers():
-    with own_servers():
-        yield
-
-
-@pytest.fixture
-def children():
-    """Processes that are gone when the test is."""
-    with Children() as made:
-        yield made
-
-
-def live_blocks():
-    gc.collect()
-    return engine.statistics().memory.live_blocks
-
-
-def waits(child):
-    """Wait until a child does nothing but wait."""
-    import psutil
-
-    process = psutil.Process(child.pid)
-    assert eventually(lambda: process.status() == psutil.STATUS_SLEEPING and child.is_quiet())
 
 
 # ------------------------------------------------------------------------ as the standard one
@@ -198,12 +172,12 @@ def test_get_waits_for_a_put(children, make):
     child = children.puppet(queue)
     for value in (1, b"x" * 100_000, [None]):
         child.tell("get")
-        waits(child)
+        child.waits()
         queue.put(value)
         assert child.answer(SOON_S) == value
     other = children.puppet(queue)
     child.tell("get")
-    waits(child)
+    child.waits()
     assert other.does("put", "theirs") is None
     assert child.answer(SOON_S) == "theirs"
 
@@ -215,7 +189,7 @@ def test_put_waits_for_room(children):
     for number in range(2):
         assert child.does("put", number) is None
     child.tell("put", 2)
-    waits(child)
+    child.waits()
     assert queue.full()
     assert queue.get() == 0
     assert child.answer(SOON_S) is None
@@ -229,7 +203,7 @@ def test_each_waiter_gets_one(children):
     waiting = [children.puppet(queue) for _ in range(4)]
     for one in waiting:
         one.tell("get")
-        waits(one)
+        one.waits()
     for number in range(4):
         queue.put(number)
     assert sorted(one.answer(SOON_S) for one in waiting) == [0, 1, 2, 3]
@@ -326,7 +300,7 @@ def test_ctrl_c_ends_a_wait_in_another_process(children, make):
     queue = make()
     child = children.puppet(queue)
     child.tell("get")
-    waits(child)
+    child.waits()
     child.interrupt()
     assert isinstance(child.answer(SOON_S), KeyboardInterrupt)
     child.tell("get")

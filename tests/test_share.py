@@ -1,6 +1,5 @@
 """share, empty, zeros, full, is_shared: bytes in shared memory, and their way back."""
 
-import gc
 import itertools
 
 import numpy as np
@@ -9,6 +8,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from arrays import COMPLEX, INTEGERS, LAYOUTS, TIMES, any_bits
+from leaks import live_blocks
 from twins import same_bits
 
 import engine
@@ -16,12 +16,6 @@ from engine import is_shared, share
 
 DTYPES = ["?", "f2", "f4", "f8", "g", *INTEGERS, *COMPLEX, *TIMES[:3]]
 ODD_DTYPES = ["S5", "U3", "V7", ">i4", [("a", "i4"), ("b", "U2", (2,)), ("c", "M8[s]")]]
-
-
-def live_blocks():
-    """Count the blocks that anything still uses."""
-    gc.collect()
-    return engine.statistics().memory.live_blocks
 
 
 def arrow_things():

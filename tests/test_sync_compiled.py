@@ -9,7 +9,7 @@ from leaks import eventually
 from numba import njit
 from numba.core.errors import TypingError
 from scripts import run
-from sync_children import KINDS, LOCKS, NUMBERS_BYTES, SOON_S, Children, numbers_at
+from sync_children import KINDS, LOCKS, SOON_S
 from sync_kernels import (
     OWN,
     TOGETHER,
@@ -21,6 +21,7 @@ from sync_kernels import (
     cross_many,
     quit_claim,
 )
+from sync_waiters import lock_of, waiting
 
 from engine import BarrierBrokenError, OwnerDiedError
 from engine.sync.barrier import Barrier
@@ -29,8 +30,6 @@ from engine.sync.event import Event
 from engine.sync.lock import Lock
 from engine.sync.rlock import RLock
 from engine.sync.semaphore import BoundedSemaphore, Semaphore
-from engine.sync.semaphore_slots import PARKED
-from engine.sync.sleepers import HOW_MANY
 
 # Where a pool of an earlier test has threads; the children here only touch shared memory.
 pytestmark = [
@@ -194,41 +193,6 @@ def nested(locks, rest, numbers):
         locks[at].release()
 
 
-@pytest.fixture
-def children():
-    """Processes that are gone when the test is."""
-    with Children() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    """A file of numbers, mapped for all tests."""
-    path = tmp_path_factory.mktemp("compiled") / "numbers"
-    path.write_bytes(bytes(NUMBERS_BYTES))
-    return path
-
-
-@pytest.fixture(scope="module")
-def mapped(path):
-    """The numbers, in this process."""
-    return numbers_at(path)
-
-
-@pytest.fixture
-def numbers(mapped):
-    """The numbers, all 0."""
-    mapped[:] = 0
-    return mapped
-
-
-def waiting(subject):
-    """How many wait for an object."""
-    if isinstance(subject, Semaphore):
-        return subject._word(PARKED) & HOW_MANY  # noqa: SLF001 - which statistics leave out
-    return getattr(subject, "_lock", subject).statistics()["waiters"]
-
-
 def call(_pipe, function, *args):
     """Call a function in a child; say what it gives."""
     _pipe.send(function(*args))
@@ -285,7 +249,7 @@ def test_a_compiled_waiter_gets_it_when_it_is_free(children, kind):
     lock.acquire()
     one = children.puppet(lock)
     one.tell(claim)
-    assert eventually(lambda: waiting(lock) == 1)
+    assert eventually(lambda: waiting(lock_of(lock)) == 1)
     assert one.is_quiet()
     lock.release()
     assert one.answer(SOON_S) is True
@@ -304,7 +268,7 @@ def test_a_compiled_waiter_lets_other_threads_run(kind, claims):
     seen = []
     thread = threading.Thread(target=lambda: seen.append(claims(lock)))
     thread.start()
-    assert eventually(lambda: waiting(lock) == 1)
+    assert eventually(lambda: waiting(lock_of(lock)) == 1)
     lock.release()
     thread.join()
     assert seen == [True]
@@ -483,7 +447,7 @@ def test_objects_inside_tuples(children, numbers):
     assert numbers[0] == 2
     locks[1].acquire()
     two = children.start(call, nested, locks, (event, (barrier, semaphore)), numbers)
-    assert eventually(lambda: waiting(locks[1]) == 1)
+    assert eventually(lambda: waiting(lock_of(locks[1])) == 1)
     assert [locks[at].acquire(False) for at in (0, 1)] == [False, False]
     locks[1].release()
     assert two.says() is None

@@ -13,12 +13,8 @@ from sync_children import (
     KINDS,
     LOCKS,
     METHODS,
-    NUMBERS_BYTES,
     SOON_S,
-    Children,
     is_interrupted,
-    numbers_at,
-    own_servers,
 )
 from sync_kernels import await_condition, await_event, await_parties, claim
 from sync_parts import (
@@ -32,6 +28,7 @@ from sync_parts import (
     produce,
     wait_for,
 )
+from sync_waiters import lock_of, waiting
 
 import engine
 from engine import BarrierBrokenError
@@ -41,25 +38,16 @@ from engine.sync.event import Event
 from engine.sync.lock import Lock
 from engine.sync.rlock import RLock
 from engine.sync.semaphore import BoundedSemaphore, Semaphore
-from engine.sync.semaphore_slots import PARKED
-from engine.sync.sleepers import HOW_MANY
 
 # Where a pool of an earlier test has threads; the children here only touch shared memory.
 pytestmark = [
+    pytest.mark.usefixtures("fork_server"),
     pytest.mark.timeout(110),
     pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning"),
 ]
 
 COUNTED = ("Semaphore", "BoundedSemaphore")
 Pair = namedtuple("Pair", "first second")  # noqa: PYI024 - both kinds of tuple travel
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _servers():
-    """A fork server that has loaded the engine; and what multiprocessing keeps for its own."""
-    multiprocessing.Barrier(1)
-    with own_servers():
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -78,41 +66,6 @@ def make():
         return used[-1]
 
     return take
-
-
-@pytest.fixture
-def children():
-    """Processes that are gone when the test is."""
-    with Children() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    """A file of numbers, mapped for all tests."""
-    path = tmp_path_factory.mktemp("contract") / "numbers"
-    path.write_bytes(bytes(NUMBERS_BYTES))
-    return path
-
-
-@pytest.fixture(scope="module")
-def mapped(path):
-    """The numbers, in this process."""
-    return numbers_at(path)
-
-
-@pytest.fixture
-def numbers(mapped):
-    """The numbers, all 0."""
-    mapped[:] = 0
-    return mapped
-
-
-def waits(subject):
-    """Whether somebody waits for an object."""
-    if isinstance(subject, Semaphore):
-        return subject._word(PARKED) & HOW_MANY  # noqa: SLF001 - which statistics leave out
-    return subject.statistics()["waiters"]
 
 
 # --------------------------------------------------------------------------------------- locks
@@ -157,7 +110,7 @@ def test_a_waiter_gets_it_when_it_is_free(children, kind):
     others = [children.puppet(lock) for _ in range(3)]
     for one in others:
         one.tell("acquire")
-    assert eventually(lambda: waits(lock if kind != "Condition" else lock._lock))  # noqa: SLF001
+    assert eventually(lambda: waiting(lock_of(lock)))
     assert all(one.is_quiet() for one in others)
     lock.release()
     left = set(others)
@@ -181,10 +134,10 @@ def test_an_exception_in_a_with_statement_releases(kind):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kind", LOCKS)
-def test_nothing_is_counted_twice(children, make, numbers, path, kind, method):
+def test_nothing_is_counted_twice(children, make, numbers, numbers_path, kind, method):
     """Three processes add to one number, each in three steps."""
     lock = make(kind)
-    counting = [children.start(count, lock, path, 500, method=method) for _ in range(3)]
+    counting = [children.start(count, lock, numbers_path, 500, method=method) for _ in range(3)]
     assert [one.says() for one in counting] == 3 * ["ready"]
     for one in counting:
         one.tell("go")
@@ -263,16 +216,16 @@ def test_a_semaphore_has_as_many_slots_as_it_says(children):
 def test_signals_wake_as_many_as_were_sent(children):
     """Of four who wait for a signal, two go on after two."""
     signals = Semaphore(0)
-    waiting = [children.puppet(signals) for _ in range(4)]
-    for one in waiting:
+    sleeping = [children.puppet(signals) for _ in range(4)]
+    for one in sleeping:
         one.tell("acquire")
-    assert eventually(lambda: waits(signals) == 4)
+    assert eventually(lambda: waiting(signals) == 4)
     for sent in (1, 1, 2):
-        before = sum(not one.is_quiet() for one in waiting)
+        before = sum(not one.is_quiet() for one in sleeping)
         for _ in range(sent):
             signals.release()
         awake = before + sent
-        assert eventually(lambda: sum(not one.is_quiet() for one in waiting) == awake)  # noqa: B023
+        assert eventually(lambda: sum(not one.is_quiet() for one in sleeping) == awake)  # noqa: B023
     assert signals.get_value() == 0
 
 
@@ -372,7 +325,7 @@ def test_statistics_of_the_others(children):
         if subject is condition:
             other.does("acquire")
         other.tell(name)
-        assert eventually(lambda: waits(subject) == 1)  # noqa: B023 - called here
+        assert eventually(lambda: waiting(subject) == 1)  # noqa: B023 - called here
         if subject is event:
             event.set()
         elif subject is barrier:
@@ -386,7 +339,7 @@ def test_statistics_of_the_others(children):
         if subject is condition:
             assert condition.statistics()["owner"] == other.pid
             other.does("release")
-        assert waits(subject) == 0
+        assert waiting(subject) == 0
     assert event.statistics() == {"sets": 1, "waiters": 0}
     assert barrier.statistics() == {"generation": 1, "waiters": 0}
 
@@ -446,23 +399,23 @@ def test_numbers_out_of_range_are_refused(call, says):
 
 def begin_wait(condition, one, name="wait", *args):
     """Let a puppet acquire a condition and wait; return when it does."""
-    before = waits(condition)
+    before = waiting(condition)
     assert one.does("acquire")
     one.tell(name, *args)
-    assert eventually(lambda: waits(condition) == before + 1)
+    assert eventually(lambda: waiting(condition) == before + 1)
 
 
 @pytest.mark.parametrize("lock", [None, Lock, RLock, multiprocessing.Lock], ids=str)
 def test_notices_go_to_those_who_waited_longest(children, lock):
     """As many as asked for, no more, in the order in which they came."""
     condition = Condition(lock and lock())
-    waiting = [children.puppet(condition) for _ in range(5)]
-    for one in waiting:
+    sleeping = [children.puppet(condition) for _ in range(5)]
+    for one in sleeping:
         begin_wait(condition, one)
     for notices in (1, 2, 0, 2):
         with condition:
             condition.notify(notices)
-        going, waiting = waiting[:notices], waiting[notices:]
+        going, sleeping = sleeping[:notices], sleeping[notices:]
         left = set(going)
         while left:
             assert eventually(lambda: any(not one.is_quiet() for one in left))  # noqa: B023
@@ -470,8 +423,8 @@ def test_notices_go_to_those_who_waited_longest(children, lock):
             assert one.answer() is True
             one.does("release")
             left.remove(one)
-        assert all(one.is_quiet() for one in waiting)
-        assert waits(condition) == len(waiting)
+        assert all(one.is_quiet() for one in sleeping)
+        assert waiting(condition) == len(sleeping)
 
 
 def test_a_notice_is_for_those_who_wait_now(children):
@@ -504,15 +457,15 @@ def test_waits_end_in_time(children):
         assert other.does("acquire", False) is False
         condition.release()
     assert other.does("acquire", False) is True
-    assert waits(condition) == 0
+    assert waiting(condition) == 0
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_wait_for_waits_until_it_is_true(children, make, numbers, path, method):
+def test_wait_for_waits_until_it_is_true(children, make, numbers, numbers_path, method):
     """However often it is notified; or until the time is over."""
     condition = make("Condition")
     patient, hasty = (
-        children.start(wait_for, condition, path, 3, timeout, method=method)
+        children.start(wait_for, condition, numbers_path, 3, timeout, method=method)
         for timeout in (None, 0.2)
     )
     for one in (patient, hasty):
@@ -526,11 +479,11 @@ def test_wait_for_waits_until_it_is_true(children, make, numbers, path, method):
     assert patient.says(SOON_S) is True
 
 
-def test_no_notice_is_lost(children, numbers, path):
+def test_no_notice_is_lost(children, numbers, numbers_path):
     """Two make things and two take them, one notice each; all are taken."""
     condition = Condition()
     busy = [
-        children.start(function, condition, path, 400)
+        children.start(function, condition, numbers_path, 400)
         for function in (consume, consume, produce, produce)
     ]
     assert [one.says() for one in busy] == 4 * ["done"]
@@ -551,7 +504,7 @@ def test_an_event_lets_everybody_go(children, make, method):
     for _ in range(2):
         for one in others:
             one.tell("wait")
-        assert eventually(lambda: waits(event) == 2)
+        assert eventually(lambda: waiting(event) == 2)
         event.set()
         event.set()
         assert [one.answer(SOON_S) for one in others] == [True, True]
@@ -569,7 +522,7 @@ def test_a_set_that_is_cleared_at_once_is_seen_by_all(children):
     for _ in range(20):
         for one in others:
             one.tell("wait")
-        assert eventually(lambda: waits(event) == 4)
+        assert eventually(lambda: waiting(event) == 4)
         event.set()
         event.clear()
         assert [one.answer(SOON_S) for one in others] == 4 * [True]
@@ -579,18 +532,19 @@ def test_a_set_that_is_cleared_at_once_is_seen_by_all(children):
 
 
 @pytest.fixture(scope="module")
-def counting(path):
+def counting(numbers_path):
     """Barriers that count their phases, made before any test is charged for them."""
-    return [Barrier(8, CountPhases(path), 60) for _ in METHODS]
+    return [Barrier(8, CountPhases(numbers_path), 60) for _ in METHODS]
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_more_parties_than_cores_meet_many_times(children, counting, numbers, path, method):
+def test_more_parties_than_cores_meet_many_times(children, counting, numbers, numbers_path, method):
     """Each phase gives every index once, and its action has been run before anybody goes on."""
     barrier = counting[METHODS.index(method)]
     phases = 20
     crossing = [
-        children.start(cross, barrier, path, phases, method=method) for _ in range(barrier.parties)
+        children.start(cross, barrier, numbers_path, phases, method=method)
+        for _ in range(barrier.parties)
     ]
     said = [one.says() for one in crossing]
     for indices in zip(*said, strict=True):
@@ -702,14 +656,14 @@ def test_an_interrupt_ends_a_wait(children, kind, where):
     if kind in LOCKS and kind != "Condition":
         subject.acquire()
     one.tell(call)
-    assert eventually(lambda: waits(subject) == 1)
+    assert eventually(lambda: waiting(subject) == 1)
     assert is_interrupted(one)
-    assert eventually(lambda: waits(subject) == 0)
+    assert eventually(lambda: waiting(subject) == 0)
     other = children.puppet(subject)
     if kind == "Condition":
         assert other.does("acquire", True, SOON_S)
         other.tell("wait")
-        assert eventually(lambda: waits(subject) == 1)
+        assert eventually(lambda: waiting(subject) == 1)
         with subject:
             subject.notify()
     elif kind == "Event":
@@ -744,7 +698,7 @@ def test_signals_without_an_error_do_not_end_a_wait(children):
 
     one = children.start(child)
     assert one.says() == "ready"
-    assert eventually(lambda: waits(lock))
+    assert eventually(lambda: waiting(lock))
     for _ in range(3):
         os.kill(one.pid, signal.SIGUSR1)
         assert one.says(SOON_S) == "heard"

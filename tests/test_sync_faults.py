@@ -7,7 +7,7 @@ import time
 import pytest
 from leaks import eventually
 from numba import typeof
-from sync_children import KINDS, LOCKS, NUMBERS_BYTES, SOON_S, Children, numbers_at
+from sync_children import KINDS, LOCKS, SOON_S
 from sync_kernels import (
     OWN,
     TOGETHER,
@@ -19,17 +19,16 @@ from sync_kernels import (
     pass_notices,
     see,
 )
+from sync_waiters import asleep, lock_of, waiting
 
 from engine import BarrierBrokenError, OwnerDiedError
-from engine.sync import barrier_words, lock_word, semaphore_slots
-from engine.sync import event as event_words
+from engine.sync import lock_word
 from engine.sync.barrier import Barrier
 from engine.sync.condition import Condition
 from engine.sync.event import Event
 from engine.sync.lock import Lock
 from engine.sync.rlock import RLock
 from engine.sync.semaphore import BoundedSemaphore, Semaphore
-from engine.sync.sleepers import HOW_MANY
 
 # Where a pool of an earlier test has threads; the children here only touch shared memory.
 pytestmark = [
@@ -45,53 +44,11 @@ COUNTED = ("Semaphore", "BoundedSemaphore")
 ROUNDS = 12
 
 
-@pytest.fixture
-def children():
-    """Processes that are gone when the test is."""
-    with Children() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def shared_numbers(tmp_path_factory):
-    """One file for all tests, which keeps a descriptor."""
-    path = tmp_path_factory.mktemp("faults") / "numbers"
-    path.write_bytes(bytes(NUMBERS_BYTES))
-    return numbers_at(path)
-
-
-@pytest.fixture
-def numbers(shared_numbers):
-    """Integers that processes share, all 0."""
-    shared_numbers[:] = 0
-    return shared_numbers
-
-
-def waiters(subject):
-    """How many wait for an object now."""
-    return subject.statistics()["waiters"]
-
-
 def wait_in(child, subject, name="acquire", *args):
     """Let a puppet begin to wait, and return when it does."""
     before = waiting(subject)
     child.tell(name, *args)
     assert eventually(lambda: waiting(subject) > before)
-
-
-def waiting(subject):
-    """How many wait for an object, also of one that does not say so."""
-    if isinstance(subject, Semaphore):
-        return asleep(subject)
-    return waiters(subject)
-
-
-def asleep(subject):
-    """How many are counted as asleep on an object, also of one that does not say so."""
-    place = {Semaphore: semaphore_slots.PARKED, Barrier: barrier_words.PARKED}
-    place |= {BoundedSemaphore: semaphore_slots.PARKED, Event: event_words.WAITERS}
-    at = place.get(type(subject), lock_word.WAITERS)
-    return subject._word(at) & HOW_MANY  # noqa: SLF001 - which statistics of some leave out
 
 
 # ------------------------------------------------------------------------------------- holders
@@ -104,10 +61,10 @@ def test_a_lock_of_a_killed_holder_says_so(children, kind, compiled):
     lock = KINDS[kind]()
     holder, waiter, late = (children.puppet(lock) for _ in range(3))
     assert holder.does(_claim if compiled else "acquire")
-    lock_of = getattr(lock, "_lock", lock)
-    before = waiting(lock_of)
+    inner = lock_of(lock)
+    before = waiting(inner)
     waiter.tell(_claim if compiled else "acquire")
-    assert eventually(lambda: waiting(lock_of) > before)
+    assert eventually(lambda: waiting(inner) > before)
     holder.kill()
     assert isinstance(waiter.answer(SOON_S), OwnerDiedError)
     for name in (_claim, "acquire"):
@@ -261,10 +218,10 @@ def test_slots_of_an_orderly_end_stay_taken(children):
 def test_a_killed_waiter_is_not_missed(children, kind):
     """The lock goes to the next, and nothing that the dead one was given is lost."""
     lock = KINDS[kind]()
-    lock_of = getattr(lock, "_lock", lock)
+    inner = lock_of(lock)
     first, second = children.puppet(lock), children.puppet(lock)
     assert lock.acquire()
-    wait_in(first, lock_of)
+    wait_in(first, inner)
     first.kill()
     second.tell("acquire")
     assert second.is_quiet()
@@ -278,12 +235,12 @@ def test_a_killed_waiter_is_not_missed(children, kind):
 def test_a_waiter_killed_when_it_was_woken_is_not_missed(children, kind):
     """The wake-up dies with it, and the others look for themselves."""
     lock = KINDS[kind]()
-    lock_of = getattr(lock, "_lock", lock)
+    inner = lock_of(lock)
     first, second = children.puppet(lock), children.puppet(lock)
     assert lock.acquire()
-    wait_in(first, lock_of)
+    wait_in(first, inner)
     first.stop()
-    wait_in(second, lock_of)
+    wait_in(second, inner)
     lock.release()
     first.kill()
     assert second.answer(SOON_S) is True

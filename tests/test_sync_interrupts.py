@@ -7,7 +7,7 @@ import threading
 
 import pytest
 from leaks import eventually
-from sync_children import SOON_S, Children, is_interrupted
+from sync_children import SOON_S, is_interrupted
 
 from engine.sync import barrier, barrier_words, condition
 from engine.sync.barrier import Barrier
@@ -21,13 +21,6 @@ pytestmark = [
 ]
 
 FILES = {module.__file__ for module in (barrier, condition)}
-
-
-@pytest.fixture
-def children():
-    """Processes that are gone when the test is."""
-    with Children() as made:
-        yield made
 
 
 def is_interrupted_after(number, call, *args):

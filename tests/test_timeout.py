@@ -14,6 +14,7 @@ from faults import (
     eventually,
     kill_inside,
     slow_twice,
+    stuck,
     twice,
 )
 from numba import njit
@@ -24,12 +25,6 @@ from engine.pool.board import SLOT_COUNT
 pytestmark = pytest.mark.timeout(60)
 
 X = np.arange(400.0)
-
-
-def stuck(chunk):
-    """Never return, in Python."""
-    threading.Event().wait()
-    return chunk
 
 
 @njit
