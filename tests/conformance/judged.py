@@ -13,6 +13,10 @@ import names
 ORIGIN = os.environ["NUMCREW_JUDGED_FROM"]
 START_METHOD = os.environ["NUMCREW_JUDGED_START_METHOD"]
 
+# Whether this process runs tests, or is a fork server, and is no child of theirs; asked before
+# the package's own function is replaced.
+IS_JUDGE = multiprocessing.parent_process() is None
+
 
 def _objects():
     """Our objects by name; all of them must be there."""
@@ -21,7 +25,7 @@ def _objects():
     if missing := [name for name in wanted if name not in dir(module)]:
         message = f"{ORIGIN} lacks {', '.join(missing)}, and nothing else may be judged instead"
         raise ImportError(message)
-    if multiprocessing.parent_process() is None:
+    if IS_JUDGE:
         return {name: getattr(module, name) for name in wanted}
     # A child unpickles what it is given, which loads what it needs.  The rest is not worth
     # the second that loading it takes in each spawned child.
@@ -29,9 +33,12 @@ def _objects():
 
 
 def _late(module, name):
-    """What looks for an object when it is called; but for Process, which classes derive from."""
-    if name == "Process":
-        return module.Process
+    """What looks for an object when it is called; but for what must be there now.
+
+    Classes derive from Process; and what is the package's own would find what replaces it.
+    """
+    if name in {"Process", "active_children", "current_process", "parent_process"}:
+        return getattr(module, name)
     return lambda *args, **kwargs: getattr(module, name)(*args, **kwargs)  # noqa: PLW0108 - late
 
 
@@ -59,9 +66,10 @@ def _install(ours):
     tests.PRELOAD.append(__name__)
     tests.install_tests_in_module_dict(globals(), START_METHOD)
     if ORIGIN != names.STANDARD:
-        # Named by its module and not by the package.
-        managers = importlib.import_module(f"{ORIGIN}.managers")
-        globals()["TestSyncManagerTypes"].manager_class = managers.SyncManager
+        if IS_JUDGE:
+            # Named by its module and not by the package; the tests' children do not ask for it.
+            managers = importlib.import_module(f"{ORIGIN}.managers")
+            globals()["TestSyncManagerTypes"].manager_class = managers.SyncManager
         for check in names.PRIVATE_CHECKS:
             owner, method = check.split(".")
             setattr(globals()[owner], method, lambda *_: None)

@@ -4,6 +4,7 @@ To take a name from the engine, add it to `TAKEN`; every class of `CLASSES` all 
 taken is run from then on.
 """
 
+import os
 import sys
 
 # The names that replace multiprocessing's in CPython's tests.  A name that the engine lacks fails
@@ -74,6 +75,31 @@ CLASSES = {
 
 # Classes that older releases do not have.
 SINCE = {"WithProcessesTestAtExit": (3, 13)}
+
+# Classes that are judged for some start methods only, unless the environment has EVERYTHING: those
+# that take long for what the others show as well.  How an object comes to a child is the same
+# code for all of them, and is judged for each start method by the classes of processes, pools,
+# queues, locks, conditions, events, numbers and connections; that a manager can be started in
+# each way, by those of its locks, events and containers.
+EVERYTHING = "NUMCREW_EVERYTHING"
+ENOUGH = {
+    # Each test starts half a dozen children, which a fork server does quickly.
+    "WithProcessesTestBarrier": ("fork", "forkserver"),
+    # What children do with proxies and connections once they have them.
+    "WithManagerTestCondition": ("fork",),
+    "WithManagerTestBarrier": ("fork",),
+    "WithManagerTestQueue": ("fork",),
+    "TestSyncManagerTypes": ("fork",),
+    "TestWait": ("fork",),
+    # Signals while a child runs, and what it does without an input.
+    "TestIgnoreEINTR": ("fork",),
+    "TestStdinBadfiledescriptor": ("fork",),
+    "WithProcessesTestPollEintr": ("fork",),
+    # Workers of a pool are started by it in its own way whatever the start method.
+    "WithProcessesTestPoolWorkerErrors": ("fork",),
+    "WithProcessesTestPoolWorkerLifetime": ("fork",),
+    "WithManagerTestPool": ("fork",),
+}
 
 # Class of test.lock_tests -> the attribute through which its tests make objects, and our name.
 # They are written for threads of one process, and hold for what processes share just as well.
@@ -192,6 +218,11 @@ def classes_about(names, start_method):
         for one, about in CLASSES.items()
         if set(about) <= set(names) and sys.version_info >= SINCE.get(one, (3,))
     ]
+
+
+def is_enough_without(one, start_method):
+    """Whether a class need not be judged for a start method now."""
+    return EVERYTHING not in os.environ and start_method not in ENOUGH.get(one, (start_method,))
 
 
 def left_out(origin, start_method):

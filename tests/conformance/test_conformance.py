@@ -41,6 +41,7 @@ CASES = [
     (start_method, one)
     for start_method in (*names.START_METHODS, names.THREADS)
     for one in names.classes_about(names.taken_from(ORIGIN), start_method)
+    if not names.is_enough_without(one, start_method)
 ]
 
 
