@@ -60,9 +60,8 @@ def nothing_left():
 # ------------------------------------------------------------------------------ killed at any word
 
 
-# What is put, and from one word at which a process is killed to the next, how many words more:
-# arrays take a hundred words.
-STRIDES = {"number": 2, "bytes": 2, "arrays": 7}
+# What is put.
+PUTS = ("number", "bytes", "arrays")
 
 
 def value_of(kind, number):
@@ -150,14 +149,14 @@ def use_what_is_free():
         assert drained(other) == [3, 4, 5]
 
 
-@pytest.mark.parametrize("kind", STRIDES)
+@pytest.mark.parametrize("kind", PUTS)
 @pytest.mark.parametrize("prepare", [fresh, begun, with_full_page, with_spare])
 def test_killed_at_any_word_of_a_put(prepare, kind):
     """It has put all or nothing, and others go on, with all that was there."""
     seen = set()
     with nothing_left():
         for queue, was_killed in after_each_death(
-            prepare, lambda queue: queue.put(value_of(kind, 7)), stride=STRIDES[kind]
+            prepare, lambda queue: queue.put(value_of(kind, 7))
         ):
             use_what_is_free()
             before = [] if prepare is fresh else drained_of(queue)
@@ -242,14 +241,17 @@ def _get_and_drop(queue):
     queue.get()
 
 
-@pytest.mark.parametrize("call", [_get, _get_and_drop])
-@pytest.mark.parametrize("kind", STRIDES)
+# Who drops a number or bytes drops no block.
+GETS = [*((kind, _get) for kind in PUTS), ("arrays", _get_and_drop)]
+
+
+@pytest.mark.parametrize(("kind", "call"), GETS)
 @pytest.mark.parametrize("prepare", [two, one_only, behind_a_page, behind_two_pages])
 def test_killed_at_any_word_of_a_get(prepare, kind, call):
     """It has taken all or nothing; what it took goes with it."""
     seen = set()
     with nothing_left():
-        for queue, was_killed in after_each_death(prepare(kind), call, stride=STRIDES[kind]):
+        for queue, was_killed in after_each_death(prepare(kind), call):
             use_what_is_free()
             queue.put(9)
             got = drained(queue)
@@ -297,34 +299,49 @@ def _drop_all(subject):
 def test_killed_at_any_word_of_the_end_of_a_queue():
     """The last process that has a queue drops it, with queues and arrays in it that others made."""
     with nothing_left():
-        for _ in after_each_death(nested, _drop_all, meanwhile=_drop_all, stride=9):
+        for _ in after_each_death(nested, _drop_all, meanwhile=_drop_all):
             pass
 
 
-def _fill_and_die():
-    """Fork a child that leaves something of each kind, and is gone."""
+def _filler():
+    """Fork a child that leaves something of each kind when it is killed."""
     shared = engine.full(1000, 3)
     lent = fresh()
+    reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         lent.put([shared, np.ones(20_000), engine.zeros(10)])
         kept = [nested(), nested(), engine.Lock(), fresh()]
         kept[3].put(lent)
-        os.kill(os.getpid(), signal.SIGKILL)
-    os.waitpid(child, 0)
-    return lent
+        os.write(writer, b"!")
+        signal.pause()
+    os.read(reader, 1)
+    os.close(reader)
+    os.close(writer)
+    return lent, child
+
+
+def _kill_filler(subject):
+    """Kill it when the child that sweeps is there already: who joins the family sweeps too."""
+    os.kill(subject[1], signal.SIGKILL)
+    os.waitpid(subject[1], 0)
+
+
+def _sweep(_):
+    engine.trim()
 
 
 def test_killed_at_any_word_of_a_sweep():
     """After another process was killed; who comes then finishes it."""
     with nothing_left():
-        for number, (lent, _) in enumerate(
-            after_each_death(_fill_and_die, lambda _: engine.trim(), stride=9)
+        for number, (subject, _) in enumerate(
+            after_each_death(_filler, _sweep, meanwhile=_kill_filler)
         ):
+            lent = subject[0]
             got = lent.get()
             assert (got[0] == 3).all()
             assert (got[1] == 1).all()
-            del got, lent
+            del got, lent, subject
             if number % 10 == 0:
                 with nothing_left():
                     pass
@@ -342,7 +359,6 @@ def test_killed_at_any_word_of_a_send():
         for pipe, was_killed in after_each_death(
             _pipe_with(6),
             lambda pipe: pipe.put(value_of("arrays", 7)),
-            stride=6,
         ):
             use_what_is_free()
             pipe.put(value_of("arrays", 8))
@@ -358,7 +374,7 @@ def test_killed_at_any_word_of_a_send():
 def test_killed_at_any_word_of_a_receive(call):
     """It has received one message at most."""
     with nothing_left():
-        for pipe, was_killed in after_each_death(_pipe_with(6, 7), call, stride=3):
+        for pipe, was_killed in after_each_death(_pipe_with(6, 7), call):
             use_what_is_free()
             pipe.put(value_of("arrays", 8))
             assert drained(pipe) == [7, 8]
@@ -368,7 +384,7 @@ def test_killed_at_any_word_of_a_receive(call):
 
 # -------------------------------------------------------------------------- killed at any moment
 
-KILLS = int(os.environ.get("NUMCREW_KILLS", "20"))
+KILLS = int(os.environ.get("NUMCREW_KILLS", "10"))
 
 
 class _Storm:

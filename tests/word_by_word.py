@@ -6,6 +6,7 @@ changes one word at a time, and before the word with some number it kills itself
 
 import ctypes
 import os
+import pickle
 import random
 import signal
 import sys
@@ -40,16 +41,26 @@ class _Words:
     Parameters
     ----------
     left : int
-        How many words are still changed.
+        How many words are still changed; below zero: all of them.
+
+    Attributes
+    ----------
+    places : list
+        For each word that was changed, the function and the line that did it.
     """
 
     def __init__(self, left):
         self.left = left
+        self.places = []
 
     def _change(self):
         if self.left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
         self.left -= 1
+        frame = sys._getframe(1)  # noqa: SLF001 - there is no public way
+        while frame.f_code.co_filename == __file__:
+            frame = frame.f_back
+        self.places.append((frame.f_code.co_name, frame.f_lineno))
 
     def load(self, address):
         return ctypes.c_int64.from_address(address).value
@@ -124,8 +135,12 @@ _words = _Words(0)
 _AS_WRITTEN = _written(_words)
 
 
-def after_each_death(prepare, call, meanwhile=None, stride=1):
-    """Have a forked child make a call again and again, killed a word later each time.
+def after_each_death(prepare, call, meanwhile=None):
+    """Have a forked child make a call again and again, killed at another word each time.
+
+    The first child makes the whole call, and says which line of which function changes each word.
+    For each such line one child is killed before a word that the line changes, chosen at random;
+    but if the environment has `NUMCREW_EVERYTHING`, before each word.
 
     Parameters
     ----------
@@ -135,47 +150,66 @@ def after_each_death(prepare, call, meanwhile=None, stride=1):
         Takes that.
     meanwhile : callable, optional
         Takes it in this process, when the child exists and before it makes the call.
-    stride : int
-        Words from one death to the next, of which the first is chosen at random; but if the
-        environment has `NUMCREW_EACH_WORD`, every word.
 
     Yields
     ------
     subject
         What was prepared, when the child is gone.
     was_killed : bool
-        False at last, when the whole call was done and the child ended without a word.
+        False if the whole call was done and the child ended without a word.
     """
-    if "NUMCREW_EACH_WORD" in os.environ:
-        stride = 1
-    was_killed = True
-    number = random.randrange(stride)
-    while was_killed:
+    subject = prepare()
+    was_killed, places = _after_one(subject, call, meanwhile, -1)
+    assert not was_killed
+    assert places, "the call changes nothing"
+    yield subject, False
+    del subject
+    for number in _numbers(places):
         subject = prepare()
-        reader, writer = os.pipe()
-        child = os.fork()
-        if child == 0:
-            os.close(writer)
-            _live(call, subject, number, reader)
-        if meanwhile is not None:
-            meanwhile(subject)
-        os.close(reader)
-        os.close(writer)
-        _, status = os.waitpid(child, 0)
-        was_killed = os.WIFSIGNALED(status)
-        assert was_killed or os.WEXITSTATUS(status) == 0, "the call failed; see its traceback"
+        was_killed, _ = _after_one(subject, call, meanwhile, number)
         yield subject, was_killed
         del subject
-        number += stride
 
 
-def _live(call, subject, number, reader):
+def _numbers(places):
+    """Of which words a process dies that was to change words at these places."""
+    if "NUMCREW_EVERYTHING" in os.environ:
+        return range(len(places))
+    numbers = {}
+    for number, place in enumerate(places):
+        numbers.setdefault(place, []).append(number)
+    return [random.choice(found) for found in numbers.values()]
+
+
+def _after_one(subject, call, meanwhile, number):
+    """Have one child make the call; tell whether it was killed, and the places if it was not."""
+    reader, writer = os.pipe()
+    said, saying = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(writer)
+        _live(call, subject, number, reader, saying)
+    os.close(saying)
+    if meanwhile is not None:
+        meanwhile(subject)
+    os.close(reader)
+    os.close(writer)
+    with os.fdopen(said, "rb") as file:
+        places = file.read()
+    _, status = os.waitpid(child, 0)
+    was_killed = os.WIFSIGNALED(status)
+    assert was_killed or os.WEXITSTATUS(status) == 0, "the call failed; see its traceback"
+    return was_killed, None if was_killed else pickle.loads(places)
+
+
+def _live(call, subject, number, reader, saying):
     try:
         os.read(reader, 1)
         _words.left = number
         for place, name, value in _AS_WRITTEN:
             setattr(place, name, value)
         call(subject)
+        os.write(saying, pickle.dumps(_words.places))
         os._exit(0)
     except BaseException:  # noqa: BLE001 - must not run on as the parent
         traceback.print_exc()
