@@ -174,7 +174,7 @@ class Soak:
             # With the lock, so that the number does not pass to a stranger.
             with supervisor.lock, contextlib.suppress(ProcessLookupError):
                 victims = [one.pid for one in supervisor.workers() if one.ready and one.pid]
-                starter = supervisor._team.starter  # noqa: SLF001 - it has no other name
+                starter = supervisor._crew.starter  # noqa: SLF001 - it has no other name
                 if starter is not None and self._random.random() < START_UP_SHARE:
                     victims = [starter.pid]
                 if victims:

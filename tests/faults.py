@@ -156,7 +156,7 @@ def kill_inside(pool, number=signal.SIGKILL):
 
 def kill_start_up(pool):
     """Kill the process that starts a pool's workers, and with it all of them."""
-    os.kill(pool.supervisor._team.starter.pid, signal.SIGKILL)  # noqa: SLF001 - it has no other name
+    os.kill(pool.supervisor._crew.starter.pid, signal.SIGKILL)  # noqa: SLF001 - it has no other name
 
 
 @contextlib.contextmanager

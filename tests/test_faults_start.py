@@ -150,7 +150,7 @@ def test_the_start_up_process_killed_while_many_workers_start():
 
 def test_a_start_up_process_that_always_dies_breaks_the_pool(monkeypatch, capfd):
     """A machine on which nothing starts gets an error, and not a loop that burns a core."""
-    monkeypatch.setattr("engine.pool.team._TARGET", "engine.no_such_module:main")
+    monkeypatch.setattr("engine.pool.crew._TARGET", "engine.no_such_module:main")
     with engine.Pool(2, isolate=True) as pool, pytest.raises(engine.PoolBrokenError):
         engine.parallel_map_chunks(twice, X, grain=10, pool=pool)
     capfd.readouterr()

@@ -1,4 +1,4 @@
-"""The pool: a team of worker processes, and the way to get one.
+"""The pool: a crew of worker processes, and the way to get one.
 
 See `engine.pool.job` for how a job runs on it, `engine.pool.calls` for how single calls
 do, `engine.pool.board` for how the processes meet, and `engine.pool.supervisor` for how

@@ -19,7 +19,7 @@ from engine.pool import board as words
 from engine.pool.deaths import report_death
 from engine.pool.failed_starts import FailedStarts
 from engine.pool.hearing import Hearing
-from engine.pool.team import Team
+from engine.pool.crew import Crew
 from engine.process.starter import Starter
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._wake_reader, self._wake_writer = os.pipe()
         self._selector.register(self._wake_reader, selectors.EVENT_READ, None)
-        self._team = Team(board, config, keep, self._selector)
+        self._crew = Crew(board, config, keep, self._selector)
         self._failed_starts = FailedStarts()
         self._hearing = Hearing(self.jobs, self._failed_starts, self._selector)
         self._ends_when_idle = False
@@ -74,7 +74,7 @@ class Supervisor:
 
     def want(self, ranks: int) -> None:
         """See to it that workers of the ranks below `ranks` run, now and from now on."""
-        if self._thread is not None and ranks <= self._team.wanted:
+        if self._thread is not None and ranks <= self._crew.wanted:
             return
         with self.lock:
             self.raise_failure()
@@ -85,7 +85,7 @@ class Supervisor:
                 thread.start()
                 self._thread = thread
             # The supervisor starts them, out of the reach of Ctrl-C.
-            self._team.wanted = max(self._team.wanted, ranks)
+            self._crew.wanted = max(self._crew.wanted, ranks)
             os.write(self._wake_writer, b"w")
 
     def raise_failure(self) -> None:
@@ -97,18 +97,18 @@ class Supervisor:
 
     def ring(self, ranks: int) -> None:
         """Tell the workers below a rank that the board has changed."""
-        for rank in range(min(ranks, self._team.wanted)):
+        for rank in range(min(ranks, self._crew.wanted)):
             ring(self._board.worker(rank) + words.WORD * words.BELL)
 
     def kill_workers_in(self, serial: int) -> None:
         """End every worker that has announced a job; the jobs' waiters see it when done."""
         with self.lock:
-            self._team.kill_those_in(serial)
+            self._crew.kill_those_in(serial)
 
     def kill_worker(self, rank: int) -> None:
         """End the worker of a rank, if there is one; another takes its place."""
         with self.lock:
-            self._team.kill(rank)
+            self._crew.kill(rank)
 
     def let_go(self, serial: int) -> None:
         """Be done with a job that was taken out of `jobs`; its slot can then be another's.
@@ -142,19 +142,19 @@ class Supervisor:
         """Wait until every wanted worker runs; give them by rank."""
         with self.lock:
             self.lock.wait_for(
-                lambda: self.failure is not None or self._closing or self._team.is_whole()
+                lambda: self.failure is not None or self._closing or self._crew.is_whole()
             )
-            return sorted(self._team.workers.values(), key=lambda one: one.rank)
+            return sorted(self._crew.workers.values(), key=lambda one: one.rank)
 
     def workers(self) -> list[WorkerRecord]:
         """The workers that run or are being started."""
         with self.lock:
-            return list(self._team.workers.values())
+            return list(self._crew.workers.values())
 
     def counters(self) -> Counter[str]:
         """Sum of what all workers, also past ones, compiled and loaded."""
         with self.lock:
-            return self._team.counters()
+            return self._crew.counters()
 
     def close_when_idle(self) -> None:
         """End all workers when no job runs and no call is left; returns at once."""
@@ -199,16 +199,16 @@ class Supervisor:
         if self.failure is None and (self.jobs or (self._calls and self._calls.results)):
             return
         self._closing = True
-        for rank in self._team.workers:
+        for rank in self._crew.workers:
             store_word(self._board.worker(rank) + words.WORD * words.CLOSING, 1)
-        self.ring(self._team.wanted)
+        self.ring(self._crew.wanted)
 
     def _release(self) -> None:
         """Give back every process and descriptor; nothing is watched after this."""
         with self.lock:
             if self._wake_writer < 0:
                 return
-            self._team.end()
+            self._crew.end()
             self.failure = self.failure or _closed()
             for job in list(self.jobs.values()):
                 job.wake()
@@ -226,7 +226,7 @@ class Supervisor:
         if self._closing or self.failure is not None:
             return
         try:
-            self._team.start_missing()
+            self._crew.start_missing()
         except OSError as error:
             self._break(f"a worker process could not be started: {error}")
 
@@ -260,16 +260,16 @@ class Supervisor:
             self._spawn_missing()
             self._close_if_idle()
             self.lock.notify_all()
-            return not self._closing or bool(self._team.workers)
+            return not self._closing or bool(self._crew.workers)
 
     def _hear_starter(self, starter: Starter) -> None:
         message = starter.receive()
         if message is None:
             # The kernel has ended or is ending the workers with it.
-            self._team.lose_starter()
+            self._crew.lose_starter()
             # One failed start at most, however many workers were on their way.
             before = self._failed_starts.in_a_row
-            for record in list(self._team.workers.values()):
+            for record in list(self._crew.workers.values()):
                 # Its death is on the way but perhaps not done, and until it is it may
                 # write to its job's memory.
                 system.end_process(record.process_fd)
@@ -280,7 +280,7 @@ class Supervisor:
             self._check_starts()
             return
         verb, serial, detail = message
-        for record in list(self._team.workers.values()):
+        for record in list(self._crew.workers.values()):
             if record.serial != serial:
                 continue
             if verb == "spawned":
@@ -294,7 +294,7 @@ class Supervisor:
         """Do all that the confirmed death of a worker means."""
         while self._hearing.hear(record):
             pass
-        self._team.lose(record, exitcode)
+        self._crew.lose(record, exitcode)
         if not record.ready:
             self._failed_starts.note(how)
         if exitcode != 0:
@@ -315,7 +315,7 @@ class Supervisor:
 
     def forget_in_child(self) -> None:
         """Close what a forked child inherited."""
-        self._team.leave_to_parent()
+        self._crew.leave_to_parent()
         self._selector.close()
         if self._wake_writer >= 0:
             os.close(self._wake_reader)

@@ -1,4 +1,4 @@
-"""The team: the workers of one pool by rank, and the start-up process that they come from.
+"""The crew: the workers of one pool by rank, and the start-up process that they come from.
 
 A worker's life, as this process sees it:
 
@@ -27,12 +27,12 @@ from engine.process.starter import Starter, StarterGoneError
 if TYPE_CHECKING:
     from engine.pool.board import Board
 
-__all__ = ["Team"]
+__all__ = ["Crew"]
 
 _TARGET = "engine.pool.worker:main"
 
 
-class Team:
+class Crew:
     """The workers of one pool, and the process that starts them.
 
     Parameters
