@@ -161,11 +161,11 @@ class Pool(PoolCalls):
         """The workers, started if they were not; under the name that multiprocessing uses."""
         if not self._closed:
             self.want(self.processes)
-        return self.supervisor.whole_team()
+        return self.supervisor.whole_crew()
 
     def _repopulate_pool(self) -> None:
         """Wait until dead workers are replaced; under the name that multiprocessing uses."""
-        self.supervisor.whole_team()
+        self.supervisor.whole_crew()
 
     def want(self, ranks: int) -> None:
         """Start workers and keep them, now and from now on."""

@@ -16,10 +16,10 @@ from engine import system
 from engine.atomics import ring, store_word
 from engine.errors import EngineError, PoolBrokenError, PoolClosedError, describe_exitcode
 from engine.pool import board as words
+from engine.pool.crew import Crew
 from engine.pool.deaths import report_death
 from engine.pool.failed_starts import FailedStarts
 from engine.pool.hearing import Hearing
-from engine.pool.crew import Crew
 from engine.process.starter import Starter
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class Supervisor:
                 calls.abort(self.failure)
                 calls.stop(wait=False)
 
-    def whole_team(self) -> list[WorkerRecord]:
+    def whole_crew(self) -> list[WorkerRecord]:
         """Wait until every wanted worker runs; give them by rank."""
         with self.lock:
             self.lock.wait_for(
