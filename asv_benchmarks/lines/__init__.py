@@ -12,6 +12,7 @@ from asv_benchmarks.lines.channel import line_handoff, line_small
 from asv_benchmarks.lines.compute import line_black_scholes, line_mandelbrot
 from asv_benchmarks.lines.fresh import line_first_result
 from asv_benchmarks.lines.memory import line_memory
+from asv_benchmarks.lines.region import line_region
 from asv_benchmarks.lines.row import Row
 from asv_benchmarks.lines.soaked import line_deaths
 from asv_benchmarks.lines.stream import line_stream
@@ -34,5 +35,6 @@ LINES: dict[str, Callable[..., list[Row]]] = {
     "handoff": line_handoff,
     "small": line_small,
     "pool-map": line_pool_map,
+    "region": line_region,
 }
 """What measures each line, by its name; with ``quick=True`` in a second, for a try."""

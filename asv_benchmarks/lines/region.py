@@ -1,0 +1,81 @@
+"""Phased computations: one region of many steps, beside a loop of `prange` loops."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+
+import engine
+from asv_benchmarks.lines.peers import use_threads
+from asv_benchmarks.lines.row import Row, compared, median_times_s
+
+__all__ = ["line_region"]
+
+_RATIO_MAX = 0.75
+_US = 1e6
+
+
+@njit
+def _relax(a: Any, b: Any, start: int, stop: int) -> None:
+    for i in range(start, stop):
+        for j in range(1, a.shape[1] - 1):
+            b[i, j] = 0.25 * (a[i - 1, j] + a[i + 1, j] + a[i, j - 1] + a[i, j + 1])
+
+
+@njit
+def _jacobi(team: Any, a: Any, b: Any, steps: int) -> None:
+    start, stop = team.range(1, a.shape[0] - 1)
+    for _ in range(steps):
+        _relax(a, b, start, stop)
+        team.barrier()
+        a, b = b, a
+
+
+@njit(parallel=True)
+def _jacobi_threads(a: Any, b: Any, steps: int) -> None:
+    for _ in range(steps):
+        for i in prange(1, a.shape[0] - 1):
+            for j in range(1, a.shape[1] - 1):
+                b[i, j] = 0.25 * (a[i - 1, j] + a[i + 1, j] + a[i, j - 1] + a[i, j + 1])
+        a, b = b, a
+
+
+@njit
+def _nothing(team: Any) -> None:
+    pass
+
+
+def line_region(*, quick: bool) -> list[Row]:
+    """Time Jacobi's iteration on a small grid, and a region that does nothing."""
+    length, steps, rounds = (16, 10, 1) if quick else (256, 2_000, 9)
+    use_threads()
+    with engine.Pool(2) as pool:
+        grids = [engine.zeros((length, length)) for _ in range(2)]
+        privates = [np.zeros((length, length)) for _ in range(2)]
+        for grid in (*grids, *privates):
+            grid[0] = 1.0
+        medians = median_times_s(
+            {
+                "engine": partial(engine.parallel_region, _jacobi, *grids, steps, pool=pool),
+                "prange": partial(_jacobi_threads, *privates, steps),
+            },
+            rounds,
+        )
+        if not np.array_equal(grids[0], privates[0]):
+            message = "the two did not compute the same"
+            raise AssertionError(message)
+        times_s = []
+        for _ in range(3 if quick else 200):
+            started_s = time.perf_counter()
+            engine.parallel_region(_nothing, pool=pool)
+            times_s.append(time.perf_counter() - started_s)
+    work = f"Jacobi's iteration, {length} x {length}, {steps:,} steps in one region of 2 ranks"
+    return [
+        *compared(work, medians, {"prange": _RATIO_MAX}),
+        Row("a region of 2 ranks that does nothing", f"{statistics.median(times_s) * _US:.0f} µs"),
+    ]
