@@ -289,6 +289,29 @@ def test_a_meeting_with_a_timeout(trio):
         engine.parallel_region(late, engine.Event(), pool=trio)
 
 
+@pytest.mark.parametrize("published", [False, True])
+def test_an_interrupt_beside_the_call_of_a_rank(trio, monkeypatch, published):
+    """The ranks that began end, and the one that was never published is not waited for."""
+    calls = trio._ready_calls()  # noqa: SLF001 - there is no other way to it
+    put, ranks = calls.put, []
+
+    def interrupted(task):
+        ranks.append(task.index)
+        if published or len(ranks) < 2:
+            put(task)
+        if len(ranks) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(calls, "put", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        engine.parallel_region(lambda team: team.barrier(), pool=trio)
+    monkeypatch.undo()
+    assert ranks == [0, 1]
+    assert not calls.results
+    assert not calls.ends_workers()
+    assert_still_works(trio)
+
+
 def test_private_arrays_are_read_only(trio):
     """Writing to one is an error that says what to do."""
 

@@ -164,6 +164,14 @@ class Calls:
         self._end_worker(rank)
         return True
 
+    def is_nowhere(self, task: Task) -> bool:
+        """Tell whether a call, which does not wait, is in no entry: over, or never published."""
+        return task.entry < 0
+
+    def ends_workers(self) -> bool:
+        """Tell whether a worker that `end_running` has ended is not known to be gone."""
+        return bool(self._blameless) and self._failure is None
+
     def is_running(self, task: Task) -> bool:
         """Tell whether a worker has claimed a call and not finished it."""
         return self._entries.runner_of(task) is not None

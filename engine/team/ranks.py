@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import threading
 import time
@@ -46,28 +45,33 @@ class _Ranks:
     def __init__(self, calls: Calls, size: int) -> None:
         self.outcomes: list[Any] = [None] * size
         self.failed: list[int] = []
-        self._left = size
         self._setting = threading.Lock()
         self._changed = threading.Event()
         self._calls = calls
         self._job = next(RESULT_NUMBERS)
-        calls.results[self._job] = self
+
+    def expect(self) -> None:
+        """Be one of the results that are to come, so that the end of the pool is told."""
+        self._calls.results[self._job] = self
 
     def _set(self, rank: int, outcome: tuple[bool, Any]) -> None:
+        # Ctrl-C may leave this anywhere, and then it is called again: all can be done twice.
         with self._setting:
-            if self.outcomes[rank] is not None:
-                return
-            came, value = outcome
-            # What the pool says of a call, or what the rank says of the kernel.
-            self.outcomes[rank] = value if came else (False, value, "")
-            if not self.outcomes[rank][0]:
-                self.failed.append(rank)
+            if self.outcomes[rank] is None:
+                came, value = outcome
+                # What the pool says of a call, or what the rank says of the kernel.
+                found = value if came else (False, value, "")
+                if not found[0] and rank not in self.failed:
+                    self.failed.append(rank)
+                self.outcomes[rank] = found
+            if self.is_over():
+                self.forget()
+            if self.is_settled():
                 self._changed.set()
-            self._left -= 1
-            if self._left == 0:
-                with contextlib.suppress(KeyError):
-                    del self._calls.results[self._job]
-                self._changed.set()
+
+    def forget(self) -> None:
+        """Be none of the results that are to come any more."""
+        del self._calls.results[self._job]
 
     def abort(self, error: BaseException) -> None:
         """Take it that nothing more comes."""
@@ -76,11 +80,11 @@ class _Ranks:
 
     def is_over(self) -> bool:
         """Tell whether all ranks have ended."""
-        return self._left == 0
+        return all(one is not None for one in self.outcomes)
 
     def is_settled(self) -> bool:
         """Tell whether all ranks have ended, or one has failed."""
-        return self._left == 0 or bool(self.failed)
+        return bool(self.failed) or self.is_over()
 
     def wait(self, is_there: Callable[[], bool], timeout_s: float | None) -> bool:
         """Wait for one of the two; False if the time is over."""
@@ -110,6 +114,7 @@ def run_ranks(
     tasks: list[Task] = []
     ended: set[int] = set()
     try:
+        results.expect()
         for rank in range(team.size):
             task = Task(
                 results, rank, payload, APPLY, b"", keep=(team, args), function=kernel, retries=0
@@ -140,9 +145,10 @@ def run_ranks(
 
 
 def _end(calls: Calls, results: _Ranks, tasks: list[Task], ended: set[int]) -> None:
-    """Take ranks back that have not begun, and end those that run."""
+    """Take ranks back that have not begun, end those that run, and wait until they are gone."""
     for rank in range(len(tasks), len(results.outcomes)):
         results._set(rank, (False, None))  # noqa: SLF001 - it was never put
+    lost: set[int] = set()
     while not results.is_over():
         for rank, task in enumerate(tasks):
             if results.outcomes[rank] is not None:
@@ -150,9 +156,17 @@ def _end(calls: Calls, results: _Ranks, tasks: list[Task], ended: set[int]) -> N
             ended.add(rank)
             if calls.withdraw(task):
                 results._set(rank, (False, None))  # noqa: SLF001 - nobody else will
-            else:
-                calls.end_running(task)
+            elif not calls.end_running(task) and calls.is_nowhere(task):
+                # What came out of it is in the hands of another thread, for a moment, or the
+                # call was lost: the pool ended, or Ctrl-C struck, before it was published.
+                if rank in lost:
+                    results._set(rank, (False, None))  # noqa: SLF001 - as above
+                lost.add(rank)
         results.wait(results.is_over, _LOOK_S)
+    # One that ended by itself at the last moment leaves a worker that is about to be ended, which
+    # must not happen to it in what it takes up next.
+    while calls.ends_workers():
+        time.sleep(_LOOK_S / 50)
 
 
 def _print(results: _Ranks) -> None:
