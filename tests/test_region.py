@@ -185,6 +185,34 @@ def test_fewer_ranks_and_alone(trio):
     assert engine.parallel_region(nested, ranks=1, pool=trio) == [[(1, "<Team: rank 0 of 1>")]]
 
 
+def test_memory_of_a_team_of_one(trio):
+    """What a kernel returns from a region inside a worker outlives the team."""
+
+    def nested(_):
+        @njit
+        def fill(team):
+            shared = team.zeros(100)
+            shared[:] = 7
+            return shared
+
+        (found,) = engine.parallel_region(fill)
+        others = [engine.full(100, -1.0) for _ in range(20)]
+        return (found == 7).all() and not found.flags.owndata and found.base is not None and others
+
+    assert engine.parallel_region(nested, ranks=1, pool=trio)[0]
+
+
+def test_numbers_stay_numbers(trio):
+    """Also where a value has not been combined with another."""
+
+    def kernel(team):
+        number = np.int32(team.rank + 3)
+        return team.broadcast(number), team.exclusive_scan(number, "max"), team.reduce(number)
+
+    for found in engine.parallel_region(kernel, pool=trio):
+        assert [type(one) for one in found] == [np.int32] * 3
+
+
 def test_regions_of_several_threads(trio):
     """They run one after the other, and none waits for ever."""
     kernel = KERNELS["exchanges"][0]

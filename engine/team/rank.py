@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from engine.team.team import Team
 
-__all__ = ["Outcome", "RankKernel"]
+__all__ = ["TEAM", "CompiledRankKernel", "Outcome", "RankKernel", "kept"]
 
 Outcome = tuple[bool, Any, str]
 """Whether the kernel returned; what, or the exception that it raised; and what it printed."""
@@ -53,7 +53,7 @@ class RankKernel:
         try:
             # Also compiled code prints to what `sys.stdout` is.
             with contextlib.redirect_stdout(said):
-                value = _kept(self.kernel(team, *args))
+                value = kept(self.kernel(team, *args))
         except Exception as error:  # noqa: BLE001 - the caller raises it as its own
             team.abort()
             return False, portable_error(error), said.getvalue()
@@ -97,13 +97,13 @@ def _loaded(kernel: Any, code: bytes) -> RankKernel:
     return RankKernel(kernel)
 
 
-def _kept(value: Any) -> Any:
+def kept(value: Any) -> Any:
     """Give what a kernel returned with arrays that keep their memory themselves.
 
     Compiled code knows where the team's own blocks are, but not what keeps them.
     """
     if isinstance(value, tuple):
-        parts = [_kept(one) for one in value]
+        parts = [kept(one) for one in value]
         return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
     if type(value) is np.ndarray and value.base is None and not value.flags.owndata:
         lease: Any = lease_at(address_of(value)) if is_shared_array(value) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import weakref
@@ -19,7 +20,7 @@ from engine.pool.context import in_worker
 from engine.pool.functions import dump_function, name_of
 from engine.pool.kernel import Payload, counters
 from engine.pool.pool import Pool, default_pool
-from engine.team.rank import TEAM, CompiledRankKernel, RankKernel
+from engine.team.rank import TEAM, CompiledRankKernel, RankKernel, kept
 from engine.team.ranks import run_ranks
 from engine.team.team import Team
 from engine.team.words import RANKS_MAX
@@ -147,7 +148,7 @@ def _run_alone(kernel: Callable[..., Any], args: tuple[Any, ...], *, jitter: boo
     team = Team(1, jitter=jitter)
     team.join(0)
     try:
-        return [kernel(team, *_shared(args))]
+        return [kept(kernel(team, *_shared(args)))]
     finally:
         team.leave()
 
@@ -214,3 +215,11 @@ def _compiled(kernel: Any, types: tuple[Any, ...]) -> RankKernel:
         counters["kernels_compiled"] += 1
         known = kernel.overloads[types]
     return CompiledRankKernel(kernel, known)
+
+
+def _unlock_in_child() -> None:
+    global _making  # noqa: PLW0603 - its holder does not exist in the child
+    _making = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_unlock_in_child)

@@ -111,7 +111,9 @@ def _rebuilt(like: Any, parts: Any) -> Any:
     part = next(parts)
     if isinstance(like, np.ndarray):
         return np.asarray(part)
-    return np.asarray(part).item() if isinstance(like, int | float | complex) else part
+    # A part is an array of no dimension where it has not been combined with another.
+    number = np.asarray(part)
+    return number.item() if isinstance(like, int | float | complex) else number[()]
 
 
 def identity_of(operation: str, like: np.ndarray[Any, Any]) -> Any:
