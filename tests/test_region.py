@@ -365,6 +365,26 @@ def test_values_of_different_shapes(trio):
             engine.parallel_region(kernel, pool=trio)
 
 
+def test_values_of_different_types(trio):
+    """As large as each other they are told apart in Python, and from a meeting without any."""
+
+    def differ(team):
+        team.reduce(0.5 if team.rank else 0)
+
+    def meet(team):
+        team.reduce(1)
+        team.reduce(2)
+        if team.rank:
+            team.reduce(3)
+        else:
+            team.barrier()
+            team.barrier()
+
+    for kernel in (differ, meet, njit(meet)):
+        with pytest.raises(ValueError, match="different types or shapes"):
+            engine.parallel_region(kernel, pool=trio)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "says"),
     [

@@ -205,7 +205,7 @@ class Team(SharedWords):
         if words.is_too_large(self._key, packed.nbytes):
             self.make_room(packed.nbytes)
         packed.write(int(words.room_at(self._key)))
-        first, step = words.contribute(self._key, packed.nbytes, limit_ns(True, timeout))
+        first, step = words.contribute(self._key, packed.kind, limit_ns(True, timeout))
         return packed, [packed.read(int(first + rank * step)) for rank in range(self.size)]
 
     def _combined(self, packed: Packed, values: list[Any], operation: str, start: Any) -> Any:

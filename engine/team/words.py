@@ -77,8 +77,10 @@ _LINES_AT = -(-(LOCK_AT + LOCK_WORDS) // _LINE) * _LINE
 
 # Words of a rank's line.
 _MEETINGS = 0  # how many it has been through
-_BYTES = 1  # of what it has given last: in meetings of even number, and of odd
+_KIND = 1  # of what it has given last, which tells most others: in even meetings, and in odd
 _RANDOM = 3  # state of its random delays
+
+_NOTHING = -1  # a kind
 
 # Words of a key, behind those of all shared words.
 RANK, BARRIER_KEY, LOCK_KEY = 2, 3, 4
@@ -142,14 +144,8 @@ def _delay(key, longest_ns):
         pause()
 
 
-@njit(types.void(types.intp, types.int64), nogil=True, cache=True)
-def meet(key, limit):
-    """Wait until every rank has come; at most `limit` nanoseconds, -1: for ever.
-
-    Raises
-    ------
-    BarrierBrokenError
-    """
+@njit(cache=True)
+def _meet(key, limit):
     count = _line(key, rank_of(key)) + WORD * _MEETINGS
     number = load(count)
     # All ranks are past the meeting before the last one, so nobody claims from the counter of the
@@ -160,6 +156,20 @@ def meet(key, limit):
         _delay(key, longest_ns)
     wait_for_all(barrier_key(key), limit)
     store(count, number + 1)
+
+
+@njit(types.void(types.intp, types.int64), nogil=True, cache=True)
+def meet(key, limit):
+    """Wait until every rank has come; at most `limit` nanoseconds, -1: for ever.
+
+    Raises
+    ------
+    BarrierBrokenError
+    """
+    # So that those who give something at this meeting see that this rank does not.
+    line = _line(key, rank_of(key))
+    store(line + WORD * (_KIND + load(line + WORD * _MEETINGS) % 2), _NOTHING)
+    _meet(key, limit)
 
 
 @njit(cache=True)
@@ -186,8 +196,14 @@ def room_at(key):
 
 
 @njit(cache=True)
-def contribute(key, nbytes, limit):
+def contribute(key, kind, limit):
     """Meet, and give the others what was written into this rank's room.
+
+    Parameters
+    ----------
+    kind : int64
+        Not negative, and the same in all ranks: says of which types and shapes it is, by its size
+        at least.
 
     Returns
     -------
@@ -198,16 +214,16 @@ def contribute(key, nbytes, limit):
     ------
     BarrierBrokenError
     ValueError
-        Another rank has given more or less.
+        Another rank has given something else, or nothing.
     """
     words = words_of(key)
     size = load(words + WORD * SIZE)
     rank = rank_of(key)
     half = load(_line(key, rank) + WORD * _MEETINGS) % 2
-    store(_line(key, rank) + WORD * (_BYTES + half), nbytes)
-    meet(key, limit)
+    store(_line(key, rank) + WORD * (_KIND + half), kind)
+    _meet(key, limit)
     for other in range(size):
-        if load(_line(key, other) + WORD * (_BYTES + half)) != nbytes:
+        if load(_line(key, other) + WORD * (_KIND + half)) != kind:
             abort_barrier(barrier_key(key))
             raise ValueError(
                 "the ranks of a team have given values of different types or shapes at one "
