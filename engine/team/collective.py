@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
 from numba import njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from engine.sync.waiting import raise_ready
@@ -57,7 +58,7 @@ def _asking(name: str) -> Any:
             numbers = [api.long_from_longlong(one) for one in args]
             answer = api.call_function_objargs(function, numbers)
             word = ir.IntType(64)
-            result = builder.alloca(word)
+            result = cgutils.alloca_once(builder, word)
             builder.store(ir.Constant(word, _FAILED), result)
             came = builder.icmp_unsigned("!=", answer, ir.Constant(answer.type, None))
             with builder.if_then(came):

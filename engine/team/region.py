@@ -13,8 +13,12 @@ from numba import typeof
 from numba.core.dispatcher import Dispatcher
 from numba.core.errors import NumbaError
 
-from engine.errors import KernelTypeError
+from engine.errors import (
+    KernelTypeError,
+    TimeoutError,  # noqa: A004 - the name that its users know
+)
 from engine.memory.arrays import is_shared_array, share_array
+from engine.pool.call_messages import payload_of
 from engine.pool.checks import seconds, whole_number
 from engine.pool.context import in_worker
 from engine.pool.functions import dump_function, name_of
@@ -132,16 +136,21 @@ def parallel_region(
     size = most if ranks is None else ranks
     if size > most:
         message = (
-            f"ranks must be at most {most}, as many processes as the pool has, not {size}; "
-            f"pass pool=engine.Pool({size})"
+            f"ranks must be at most {most}, not {size}: the pool has {pool.processes} processes, "
+            f"and no team more than {RANKS_MAX} ranks"
         )
         raise ValueError(message)
     shared = _shared(args)
     payload = _payload(kernel, shared)
     deadline = None if timeout is None else time.monotonic() + timeout
-    with _turn(pool):
+    turn = _turn(pool)
+    if not turn.acquire(timeout=-1 if timeout is None else timeout):
+        raise TimeoutError(timeout_s=timeout or 0.0, what="the region before this one")
+    try:
         team = Team(size, jitter=jitter)
         return run_ranks(pool, kernel, payload, team, shared, deadline, timeout)
+    finally:
+        turn.release()
 
 
 def _run_alone(kernel: Callable[..., Any], args: tuple[Any, ...], *, jitter: bool) -> list[Any]:
@@ -178,8 +187,8 @@ def _shared(value: Any) -> Any:
 def _payload(kernel: Callable[..., Any], args: tuple[Any, ...]) -> Payload:
     """Give what workers load to run a kernel with such arguments; compiled at first need."""
     if not isinstance(kernel, Dispatcher):
-        # It may refer to something else the next time.
-        return Payload.of(dump_function(RankKernel(kernel)))
+        # Found again by its bytes, which say what it refers to now.
+        return payload_of(RankKernel(kernel))
     types = (TEAM, *(_type_of(kernel, one, at) for at, one in enumerate(args)))
     known = _payloads.setdefault(kernel, {})
     found = known.get(types)

@@ -87,8 +87,8 @@ RANK, BARRIER_KEY, LOCK_KEY = 2, 3, 4
 
 ROOM_BYTES = 256
 
-# As many processes as a barrier knows, so that a death is noticed.
-RANKS_MAX = 64
+# With the caller as many processes as can hold a block (`engine.memory.records`).
+RANKS_MAX = 48
 
 _MORE = 5  # `>=` among the comparisons of `engine.sync.numbers`
 
