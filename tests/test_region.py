@@ -16,6 +16,7 @@ from numba import njit
 from region_kernels import KERNELS
 
 import engine
+from engine.pool.kernel import counters
 from engine.team.parts import part_of, parts_of_weights
 
 SIZE = 3
@@ -56,6 +57,22 @@ def test_parts_are_contiguous_and_whole(trio, way, debug):
         assert total == n
     loads = [weights[first:last].sum() for _, _, (first, last), _, _ in found]
     assert max(loads) - min(loads) <= 2 * weights.max()
+
+
+def compiled_again(team):
+    """How many kernels this worker compiled although the caller had."""
+    team.barrier()
+    return os.getpid(), counters["kernels_recompiled"]
+
+
+@pytest.mark.parametrize("name", ["shares", "exchanges"])
+def test_ranks_load_what_the_caller_compiled(trio, name):
+    """Machine code without addresses of the caller's, which has to be compiled only there."""
+    x = engine.share(np.array([0.1, 5.0, -0.7]))
+    args = (3, x) if name == "shares" else (x,)
+    before = dict(engine.parallel_region(compiled_again, pool=trio))
+    run(name, 1, trio, *args)
+    assert dict(engine.parallel_region(compiled_again, pool=trio)) == before
 
 
 @WAYS

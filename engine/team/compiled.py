@@ -17,8 +17,7 @@ from engine.sync.lock_word import acquire_lock, release_lock
 from engine.team import words
 from engine.team.collective import ask_for_block, ask_for_part
 from engine.team.native_values import (
-    OPERATIONS,
-    combined,
+    COMBINING,
     exchange,
     identity_like,
     pointer_to,
@@ -107,8 +106,8 @@ def _operation_of(operation: Any) -> str:
     name = operation if isinstance(operation, str) else getattr(operation, "value", None)
     if isinstance(operation, types.StringLiteral):
         name = operation.literal_value
-    if name not in OPERATIONS:
-        message = f"operation must be one of {', '.join(OPERATIONS)}, not {name!r}"
+    if name not in COMBINING:
+        message = f"operation must be one of {', '.join(COMBINING)}, not {name!r}"
         raise TypingError(message)
     return str(name)
 
@@ -122,7 +121,7 @@ def _reduce(self, value, operation="sum", timeout=None):
     if not _is_constant(operation):
         return lambda self, value, operation="sum", timeout=None: literally(operation)
     name = _operation_of(operation)
-    operate = OPERATIONS[name]
+    combined = COMBINING[name]
     prepare = widened if name in ("sum", "prod") else unchanged
 
     def reduce(self, value, operation="sum", timeout=None):
@@ -131,7 +130,7 @@ def _reduce(self, value, operation="sum", timeout=None):
         first, step = exchange(key, given, limit_of(True, timeout))
         total = read_value(first, given)
         for rank in range(1, words.size_of(key)):
-            total = combined(operate, total, read_value(first + rank * step, given))
+            total = combined(total, read_value(first + rank * step, given))
         return total
 
     return reduce
@@ -142,7 +141,7 @@ def _exclusive_scan(self, value, operation="sum", timeout=None):
     if not _is_constant(operation):
         return lambda self, value, operation="sum", timeout=None: literally(operation)
     name = _operation_of(operation)
-    operate = OPERATIONS[name]
+    combined = COMBINING[name]
     prepare = widened if name in ("sum", "prod") else unchanged
 
     def exclusive_scan(self, value, operation="sum", timeout=None):
@@ -151,7 +150,7 @@ def _exclusive_scan(self, value, operation="sum", timeout=None):
         first, step = exchange(key, given, limit_of(True, timeout))
         total = identity_like(name, given)
         for rank in range(words.rank_of(key)):
-            total = combined(operate, total, read_value(first + rank * step, given))
+            total = combined(total, read_value(first + rank * step, given))
         return total
 
     return exclusive_scan

@@ -17,8 +17,7 @@ from engine.team import words
 from engine.team.collective import ask_for_room
 
 __all__ = [
-    "OPERATIONS",
-    "combined",
+    "COMBINING",
     "exchange",
     "identity_like",
     "pointer_to",
@@ -50,10 +49,6 @@ def _least(one, other):
 @njit(cache=True)
 def _largest(one, other):
     return one if one > other or one != one else other  # noqa: PLR0124
-
-
-OPERATIONS = {"sum": _added, "prod": _multiplied, "min": _least, "max": _largest}
-"""What values are combined by."""
 
 
 @intrinsic
@@ -165,32 +160,48 @@ def _overload_read_value(address, like):
     return lambda address, like: _load(address, like)  # noqa: PLW0108 - an implementation
 
 
-def combined(operate, one, other):
-    """Combine two values of one type and shape, part by part."""
-    raise NotImplementedError
+def _combining(operate):
+    """Make what combines two values of one type and shape, part by part.
+
+    The operation is no argument of it: that would be an address in the kernel's machine code,
+    which could not travel to the ranks then.
+    """
+
+    def combined(one, other):
+        raise NotImplementedError
+
+    @overload(combined)
+    def overload_combined(one, other):
+        if isinstance(one, types.BaseTuple):
+            if len(one) == 0:
+                return lambda one, other: ()
+
+            def combine_parts(one, other):
+                rest = combined(one[1:], other[1:])
+                return (combined(one[0], other[0]), *rest)
+
+            return combine_parts
+        if isinstance(one, types.Array):
+
+            def combine_arrays(one, other):
+                flat, more = one.reshape(-1), other.reshape(-1)
+                for at in range(flat.size):
+                    flat[at] = operate(flat[at], more[at])
+                return one
+
+            return combine_arrays
+        return lambda one, other: operate(one, other)  # noqa: PLW0108 - an implementation
+
+    return combined
 
 
-@overload(combined)
-def _overload_combined(operate, one, other):
-    if isinstance(one, types.BaseTuple):
-        if len(one) == 0:
-            return lambda operate, one, other: ()
-
-        def combine_parts(operate, one, other):
-            rest = combined(operate, one[1:], other[1:])
-            return (combined(operate, one[0], other[0]), *rest)
-
-        return combine_parts
-    if isinstance(one, types.Array):
-
-        def combine_arrays(operate, one, other):
-            flat, more = one.reshape(-1), other.reshape(-1)
-            for at in range(flat.size):
-                flat[at] = operate(flat[at], more[at])
-            return one
-
-        return combine_arrays
-    return lambda operate, one, other: operate(one, other)
+COMBINING = {
+    "sum": _combining(_added),
+    "prod": _combining(_multiplied),
+    "min": _combining(_least),
+    "max": _combining(_largest),
+}
+"""What values are combined by."""
 
 
 def widened(value):

@@ -79,13 +79,15 @@ class CompiledRankKernel(RankKernel):
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel as function and code, or as the function alone if the code cannot."""
         if self._result.library.has_dynamic_globals:
-            return _recompiled, (self.kernel,)
+            return _recompiled, (self.kernel, self._result.signature.args)
         code = pickle.dumps(self._result._reduce())  # noqa: SLF001 - see `engine.pool.kernel`
         return _loaded, (self.kernel, code)
 
 
-def _recompiled(kernel: Any) -> RankKernel:
+def _recompiled(kernel: Any, types: tuple[Any, ...]) -> RankKernel:
     counters["kernels_recompiled"] += 1
+    # For types: a compilation for values would keep them in reference cycles until a collection.
+    kernel.compile(types)
     return RankKernel(kernel)
 
 
