@@ -28,9 +28,12 @@ if TYPE_CHECKING:
         set_start_method,
     )
 
+    from engine.algorithms.filter import parallel_filter
     from engine.algorithms.for_each import parallel_for
     from engine.algorithms.map import parallel_map
     from engine.algorithms.map_chunks import parallel_map_chunks
+    from engine.algorithms.take import parallel_take
+    from engine.algorithms.where import parallel_where
     from engine.channel.pipes import Pipe
     from engine.channel.queues import JoinableQueue, Queue, SimpleQueue
     from engine.contexts import Manager, Process, get_context
@@ -124,10 +127,13 @@ _FOUND_IN = {
     "info": "engine.status",
     "is_shared": "engine.memory.share",
     "log_to_stderr": "multiprocessing",
+    "parallel_filter": "engine.algorithms.filter",
     "parallel_for": "engine.algorithms.for_each",
     "parallel_map": "engine.algorithms.map",
     "parallel_map_chunks": "engine.algorithms.map_chunks",
     "parallel_region": "engine.team.region",
+    "parallel_take": "engine.algorithms.take",
+    "parallel_where": "engine.algorithms.where",
     "parent_process": "multiprocessing",
     "set_start_method": "multiprocessing",
     "share": "engine.memory.share",
@@ -208,10 +214,13 @@ __all__ = [
     "info",
     "is_shared",
     "log_to_stderr",
+    "parallel_filter",
     "parallel_for",
     "parallel_map",
     "parallel_map_chunks",
     "parallel_region",
+    "parallel_take",
+    "parallel_where",
     "parent_process",
     "set_start_method",
     "share",
