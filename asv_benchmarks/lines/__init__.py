@@ -14,6 +14,7 @@ from asv_benchmarks.lines.fresh import line_first_result
 from asv_benchmarks.lines.memory import line_memory
 from asv_benchmarks.lines.region import line_region
 from asv_benchmarks.lines.row import Row
+from asv_benchmarks.lines.selection import line_filter, line_take
 from asv_benchmarks.lines.soaked import line_deaths
 from asv_benchmarks.lines.stream import line_stream
 from asv_benchmarks.lines.sync import line_barrier, line_lock
@@ -36,5 +37,7 @@ LINES: dict[str, Callable[..., list[Row]]] = {
     "small": line_small,
     "pool-map": line_pool_map,
     "region": line_region,
+    "filter": line_filter,
+    "take": line_take,
 }
 """What measures each line, by its name; with ``quick=True`` in a second, for a try."""
