@@ -28,8 +28,10 @@ if TYPE_CHECKING:
         set_start_method,
     )
 
+    from engine.algorithms.bincount import parallel_bincount
     from engine.algorithms.filter import parallel_filter
     from engine.algorithms.for_each import parallel_for
+    from engine.algorithms.histogram import parallel_histogram
     from engine.algorithms.map import parallel_map
     from engine.algorithms.map_chunks import parallel_map_chunks
     from engine.algorithms.take import parallel_take
@@ -127,8 +129,10 @@ _FOUND_IN = {
     "info": "engine.status",
     "is_shared": "engine.memory.share",
     "log_to_stderr": "multiprocessing",
+    "parallel_bincount": "engine.algorithms.bincount",
     "parallel_filter": "engine.algorithms.filter",
     "parallel_for": "engine.algorithms.for_each",
+    "parallel_histogram": "engine.algorithms.histogram",
     "parallel_map": "engine.algorithms.map",
     "parallel_map_chunks": "engine.algorithms.map_chunks",
     "parallel_region": "engine.team.region",
@@ -214,8 +218,10 @@ __all__ = [
     "info",
     "is_shared",
     "log_to_stderr",
+    "parallel_bincount",
     "parallel_filter",
     "parallel_for",
+    "parallel_histogram",
     "parallel_map",
     "parallel_map_chunks",
     "parallel_region",

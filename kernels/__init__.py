@@ -21,4 +21,4 @@ __all__ = [
     "mandelbrot",
 ]
 
-LOOPS = ("bits", "selection")
+LOOPS = ("bits", "counting", "selection")

@@ -18,22 +18,22 @@ from engine.memory.ledger import count_copy
 if TYPE_CHECKING:
     from engine.pool.native import CallOptions
 
-__all__ = ["one_array", "plain_indices", "take_arrow"]
+__all__ = ["as_numpy", "one_array", "take_arrow"]
 
 
-def plain_indices(indices: Any) -> np.ndarray[Any, Any]:
-    """Bring Arrow indices for a NumPy array into NumPy.
+def as_numpy(value: Any, name: str) -> np.ndarray[Any, Any]:
+    """Bring an Arrow argument that stands beside NumPy arrays into NumPy.
 
     Raises
     ------
     ValueError
-        There are nulls, which NumPy's arrays cannot take.
+        There are nulls, which NumPy's arrays cannot hold.
     """
-    indices = one_array(indices, "indices")
-    if indices.null_count:
-        message = "indices has nulls, for which a NumPy x has no value; pass an Arrow x"
+    column = one_array(value, name)
+    if column.null_count:
+        message = f"{name} has nulls, which a NumPy array cannot hold; drop or fill them before"
         raise ValueError(message)
-    return indices.to_numpy(zero_copy_only=False)
+    return column.to_numpy(zero_copy_only=False)
 
 
 def take_arrow(x: Any, indices: Any, mode: str, options: CallOptions) -> Any:

@@ -115,7 +115,7 @@ def as_indices(indices: Any) -> np.ndarray[Any, Any]:
     if is_arrow(indices):
         from engine.algorithms import arrow_take
 
-        indices = arrow_take.plain_indices(indices)
+        indices = arrow_take.as_numpy(indices, "indices")
     refuse_masked([indices])
     array = np.asarray(indices)
     if not array.size and not isinstance(indices, np.ndarray):

@@ -1,0 +1,52 @@
+"""Counting: against NumPy's histogram, and a loop that numba compiled for one core.
+
+The loop does what most people write: it multiplies and cuts off, and puts some elements beside an
+edge into the wrong bin.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+import engine
+from asv_benchmarks.lines.row import Row, compared, median_times_s
+
+__all__ = ["line_histogram"]
+
+_SEED = 20_260_302
+_BINS = 100
+
+
+@njit
+def _serial_histogram(x: np.ndarray[Any, Any], low: float, high: float) -> np.ndarray[Any, Any]:
+    counts = np.zeros(_BINS, np.int64)
+    scale = _BINS / (high - low)
+    for value in x:
+        if low <= value <= high:
+            at = int((value - low) * scale)
+            counts[min(at, _BINS - 1)] += 1
+    return counts
+
+
+def line_histogram(*, quick: bool) -> list[Row]:
+    """Count in bins of equal width, between given ends."""
+    count = 20_000 if quick else 20_000_000
+    x = engine.share(np.random.default_rng(_SEED).random(count))
+    theirs = np.histogram(x, _BINS, (0.0, 1.0))[0]
+    np.testing.assert_array_equal(engine.parallel_histogram(x, _BINS, (0.0, 1.0))[0], theirs)
+    medians_s = median_times_s(
+        {
+            "engine": lambda: engine.parallel_histogram(x, _BINS, (0.0, 1.0)),
+            "numba, one core": lambda: _serial_histogram(x, 0.0, 1.0),
+            "NumPy": lambda: np.histogram(x, _BINS, (0.0, 1.0)),
+        },
+        rounds=1 if quick else 5,
+    )
+    return compared(
+        f"histogram, {count:,} float64, {_BINS} bins",
+        medians_s,
+        {"numba, one core": 0.6, "NumPy": 0.2},
+    )
