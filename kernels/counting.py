@@ -39,17 +39,20 @@ def _exact_bin(value: Any, edges: Any, first: Any, last: Any, span: Any, bins: A
 
 @njit(cache=True)
 def _guess_bins(
-    values: Any, first: Any, last: Any, scale: Any, near: Any, far: Any, bins: Any
+    part: Any, first: Any, last: Any, scale: Any, near: Any, far: Any, values: Any, bins: Any
 ) -> None:
-    """Place values where no rounding can matter; -1 where it might, or outside.
+    """Place elements where no rounding can matter; -1 where it might, or outside.
 
     Parameters
     ----------
     near, far : float
         A position in units of bins is left to `_exact_bin` unless what follows its point lies
         between these two.
+    values : ndarray
+        Where the elements are put, as numbers of the edges' type.
     """
-    for at in range(len(values)):
+    for at in range(len(part)):
+        values[at] = part[at]
         value = values[at]
         position = (value - first) * scale
         below = np.floor(position)
@@ -83,11 +86,14 @@ def count_uniform(
     stop = min((group + 1) * length, len(x))
     for start in range(group * length, stop, _TILE):
         part = x[start : min(start + _TILE, stop)]
-        values[: len(part)] = part
-        _guess_bins(values[: len(part)], first, last, scale, near, far, bins)
+        _guess_bins(part, first, last, scale, near, far, values, bins)
+        least = np.int32(0)
         for at in range(len(part)):
-            if bins[at] < 0:
-                bins[at] = _exact_bin(values[at], edges, first, last, span, count[0])
+            least = min(least, bins[at])
+        if least < 0:
+            for at in range(len(part)):
+                if bins[at] < 0:
+                    bins[at] = _exact_bin(values[at], edges, first, last, span, count[0])
         if len(weights):
             for at in range(len(part)):
                 if bins[at] >= 0:
@@ -163,19 +169,13 @@ def count_keys(group: int, length: int, keys: Any, weights: Any, tables: Any) ->
 
 
 @njit(cache=True, fastmath={"nnan", "nsz"})
-def _smallest(values: Any) -> Any:
-    low = values[0]
+def _ends(values: Any) -> Any:
+    """Return the smallest and the largest of values among which is no NaN."""
+    low = high = values[0]
     for value in values:
         low = min(value, low)
-    return low
-
-
-@njit(cache=True, fastmath={"nnan", "nsz"})
-def _largest(values: Any) -> Any:
-    high = values[0]
-    for value in values:
         high = max(value, high)
-    return high
+    return low, high
 
 
 @njit(cache=True)
@@ -191,8 +191,7 @@ def _store_extremes(values: Any, ends: Any) -> None:
     if _any_nan(values):
         ends[:] = np.nan
     else:
-        ends[0] = _smallest(values)
-        ends[1] = _largest(values)
+        ends[0], ends[1] = _ends(values)
 
 
 @njit(cache=True)
