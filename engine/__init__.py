@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from engine.algorithms.bincount import parallel_bincount
     from engine.algorithms.filter import parallel_filter
     from engine.algorithms.for_each import parallel_for
+    from engine.algorithms.groupby import parallel_groupby
     from engine.algorithms.histogram import parallel_histogram
     from engine.algorithms.map import parallel_map
     from engine.algorithms.map_chunks import parallel_map_chunks
@@ -132,6 +133,7 @@ _FOUND_IN = {
     "parallel_bincount": "engine.algorithms.bincount",
     "parallel_filter": "engine.algorithms.filter",
     "parallel_for": "engine.algorithms.for_each",
+    "parallel_groupby": "engine.algorithms.groupby",
     "parallel_histogram": "engine.algorithms.histogram",
     "parallel_map": "engine.algorithms.map",
     "parallel_map_chunks": "engine.algorithms.map_chunks",
@@ -221,6 +223,7 @@ __all__ = [
     "parallel_bincount",
     "parallel_filter",
     "parallel_for",
+    "parallel_groupby",
     "parallel_histogram",
     "parallel_map",
     "parallel_map_chunks",

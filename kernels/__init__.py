@@ -21,4 +21,4 @@ __all__ = [
     "mandelbrot",
 ]
 
-LOOPS = ("bits", "counting", "selection")
+LOOPS = ("bits", "counting", "grouping", "selection")

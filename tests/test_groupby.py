@@ -1,0 +1,201 @@
+"""parallel_groupby: against pandas, and against Python's own dicts."""
+
+import datetime as dt
+import math
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine import parallel_groupby
+from engine.algorithms import blocks, grouping
+from engine.algorithms.aggregates import AGGREGATES
+
+which_pool = st.integers(0, 3)
+
+
+@pytest.fixture(autouse=True)
+def _short_blocks(monkeypatch):
+    """Blocks and partitions of a few rows, so that short columns have several."""
+    monkeypatch.setattr(blocks, "ROWS", 16)
+    monkeypatch.setattr(grouping, "_ROWS_PER_PARTITION", 16)
+    monkeypatch.setattr(grouping, "_SAMPLES", 2)
+
+
+def twin(keys, values, nulls, ddof=0):
+    """Group rows in a dict and reduce each list by plain formulas."""
+    groups = {}
+    for key, value in zip(keys, values, strict=True):
+        if nulls == "group" or None not in key:
+            groups.setdefault(key, []).append(value)
+    return [
+        (key, reduced([one for one in groups[key] if one is not None], ddof))
+        for key in sorted(groups, key=lambda key: [(one is None, one or 0) for one in key])
+    ]
+
+
+def reduced(known, ddof):
+    """Reduce a list without nulls in every way."""
+    result = dict.fromkeys(AGGREGATES)
+    result |= {"count": len(known), "nunique": len(set(known))}
+    if known:
+        result |= {
+            "sum": sum(known),
+            "mean": math.fsum(known) / len(known),
+            "median": float(np.median(known)),
+            "min": min(known),
+            "max": max(known),
+            "first": known[0],
+            "last": known[-1],
+        }
+    if len(known) > ddof:
+        result["var"] = float(np.var(known, ddof=ddof))
+        result["std"] = float(np.std(known, ddof=ddof))
+    return result
+
+
+def assert_as_twin(table, names, rows):
+    """Compare keys exactly and aggregates closely."""
+    keys = list(zip(*(table[name].to_pylist() for name in names), strict=True))
+    assert keys == [key for key, _ in rows]
+    for what in AGGREGATES:
+        ours = table[f"value_{what}"].to_pylist()
+        wanted = [row[what] for _, row in rows]
+        assert [one is None for one in ours] == [one is None for one in wanted], what
+        known = [one for one in ours if one is not None]
+        assert known == pytest.approx([one for one in wanted if one is not None], abs=1e-12), what
+
+
+small = st.none() | st.integers(-3, 3)
+huge = st.none() | st.sampled_from([-(2**63), -(2**40), 0, 1, 2**40, 2**63 - 1])
+
+
+@given(
+    at=which_pool,
+    rows=st.lists(st.tuples(small | huge, huge, st.none() | st.integers(-9, 9)), max_size=90),
+    kind=st.sampled_from([pa.int64(), pa.float64(), pa.int8()]),
+    nulls=st.sampled_from(["group", "drop"]),
+    count=st.integers(1, 3),
+    ddof=st.integers(0, 1),
+)
+def test_groups_of_any_keys(pools, at, rows, kind, nulls, count, ddof):
+    """Near or far apart, of one column or several, with nulls among keys and values."""
+    keys = [(row[0], row[1], row[0])[:count] for row in rows]
+    values = [row[2] for row in rows]
+    columns = {
+        f"k{number}": pa.array([key[number] for key in keys], pa.int64()) for number in range(count)
+    }
+    table = parallel_groupby(
+        columns, pa.array(values, kind), AGGREGATES, nulls=nulls, ddof=ddof, pool=pools[at]
+    )
+    table.validate(full=True)
+    assert_as_twin(table, list(columns), twin(keys, values, nulls, ddof))
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        pa.array([True, None, False, True] * 5),
+        pa.array([2**64 - 1, 0, None, 2**63] * 5, pa.uint64()),
+        pa.array([7, None, -7, 7] * 5, pa.int8()),
+        pa.array([dt.date(2024, 1, 2), dt.date(1960, 1, 1), None, dt.date(2024, 1, 2)] * 5),
+        pa.array([5, -5, None, 5] * 5, pa.timestamp("us", "Asia/Tokyo")),
+        pa.array([5, 2, None, 5] * 5, pa.time32("s")),
+        pa.array(["b", None, "a", "b"] * 5).dictionary_encode(),
+        pa.chunked_array([["b", "c"], ["a", None, "b"] * 6]).dictionary_encode(),
+    ],
+    ids=lambda keys: str(keys.type)[:12],
+)
+def test_keys_of_every_type(pools, keys):
+    """Come back as what they were, sorted, nulls last."""
+    values = np.arange(20)
+    lists = {}
+    for key, value in zip(keys.to_pylist(), values, strict=True):
+        lists.setdefault(key, []).append(value)
+    expected = [*sorted(key for key in lists if key is not None), None]
+    for pool in pools:
+        table = parallel_groupby(keys, values, ["sum", "first"], pool=pool)
+        assert table["key"].to_pylist() == expected
+        assert table["key"].type.equals(keys.type)
+        assert table["value_sum"].to_pylist() == [sum(lists[key]) for key in expected]
+        assert table["value_first"].to_pylist() == [lists[key][0] for key in expected]
+
+
+def test_the_same_bits_for_any_number_of_workers(pools, monkeypatch):
+    """Of floating point too; and close to pandas'."""
+    monkeypatch.undo()
+    generator = np.random.default_rng(1)
+    for many in (100, 60_000, 2**62):
+        keys = generator.integers(-many, many, 100_003)
+        values = generator.normal(1e6, 1, 100_003)
+        aggs = ["sum", "mean", "var", "median", "nunique", "min", "max", "last", "count"]
+        tables = [parallel_groupby(keys, values, aggs, pool=pool) for pool in pools]
+        assert all(one.equals(tables[0]) for one in tables)
+        frame = pd.DataFrame({"key": keys, "value": values}).groupby("key")["value"]
+        peer = frame.agg(["sum", "mean", "median", "nunique", "min", "max", "last", "count"])
+        np.testing.assert_array_equal(tables[0]["key"].to_numpy(), peer.index)
+        for what in peer:
+            np.testing.assert_allclose(tables[0][f"value_{what}"], peer[what], rtol=1e-12)
+        np.testing.assert_allclose(tables[0]["value_var"], frame.var(ddof=0), rtol=1e-5, atol=1e-15)
+
+
+def test_types_of_aggregates(pool2):
+    """As they are documented."""
+    values = {
+        "i": np.array([1, 2], "i2"),
+        "u": np.array([1, 2], "u1"),
+        "f": np.array([1, np.nan], "f4"),
+        "b": np.array([True, False]),
+        "t": np.array([3, 4], "M8[us]"),
+    }
+    aggs = {"i": ["sum", "min", "mean"], "u": "sum", "f": ["sum", "max", "nunique", "median"]}
+    aggs |= {"b": ["sum", "max", "first"], "t": ["max", "nunique", "first"]}
+    table = parallel_groupby([0, 0], values, aggs, pool=pool2)
+    types = [str(one) for one in table.schema.types[1:]]
+    assert types == [
+        *("int64", "int16", "double", "uint64", "double", "float", "int64", "double"),
+        *("uint64", "bool", "bool", "timestamp[us]", "int64", "timestamp[us]"),
+    ]
+    row = table.to_pylist()[0]
+    assert (row["i_sum"], row["i_min"], row["b_sum"], row["b_max"]) == (3, 1, 1, True)
+    assert math.isnan(row["f_sum"])
+    assert math.isnan(row["f_max"])
+    assert math.isnan(row["f_median"])
+    assert row["f_nunique"] == 2
+
+
+def test_nothing_to_group(pool2):
+    """Gives a table without rows, of the same columns."""
+    none = pa.array([], pa.int64())
+    table = parallel_groupby({"a": none, "b": none}, none, AGGREGATES, pool=pool2)
+    assert table.num_rows == 0
+    assert table.column_names == ["a", "b", *(f"value_{what}" for what in AGGREGATES)]
+    whole = pa.table({"a": [1, 1], "v": [2.0, None]})
+    table = parallel_groupby(whole.select(["a"]), whole.select(["v"]), "mean", pool=pool2)
+    assert table.to_pydict() == {"a": [1], "v_mean": [2.0]}
+
+
+@pytest.mark.parametrize(
+    ("keys", "values", "aggs", "options", "error", "words"),
+    [
+        ([1], [1], "most", {}, ValueError, "aggs has 'most'"),
+        ([1], [1], {"x": "sum"}, {}, ValueError, "aggs names 'x'"),
+        ([1], [1, 2], "sum", {}, ValueError, "same length.*'value': 2"),
+        ([1], [1], "sum", {"nulls": "keep"}, ValueError, "nulls must be"),
+        ([1], [1], "sum", {"ddof": -1}, ValueError, "ddof"),
+        ({}, [1], "sum", {}, ValueError, "one key column"),
+        ([1.5], [1], "sum", {}, TypeError, "key is of type double"),
+        (["a"], [1], "sum", {}, TypeError, "dictionary_encode"),
+        ([1], ["a"], "first", {}, TypeError, "no fixed width"),
+        ([1], np.array([1], "M8[s]"), "sum", {}, TypeError, "which has no sum"),
+        ([[1]], [1], "sum", {}, ValueError, "key has 2 dimensions"),
+        (np.ma.ones(1, int), [1], "sum", {}, TypeError, "masked"),
+    ],
+)
+def test_what_is_refused(pool2, keys, values, aggs, options, error, words):
+    """With an error that names it."""
+    with pytest.raises(error, match=words):
+        parallel_groupby(keys, values, aggs, pool=pool2, **options)
