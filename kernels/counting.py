@@ -155,17 +155,18 @@ def count_binned(
 
 
 @njit(cache=True)
-def count_keys(group: int, length: int, keys: Any, weights: Any, tables: Any) -> None:
-    """Count a group's keys, which are numbers of entries of the table."""
+def count_keys(group: int, length: int, keys: Any, low: int, weights: Any, tables: Any) -> None:
+    """Count a group's keys, of which `low` has the first entry of the table."""
     table = tables[group]
     table[:] = 0
-    start = group * length
-    part = keys[start : start + length]
-    for at in range(len(part)):
-        if len(weights):
-            table[np.int64(part[at])] += weights[start + at]
-        else:
-            table[np.int64(part[at])] += 1
+    part = keys[group * length : (group + 1) * length]
+    if len(weights):
+        added = weights[group * length : (group + 1) * length]
+        for at in range(len(part)):
+            table[np.uint64(np.int64(part[at]) - low)] += added[at]
+    else:
+        for at in range(len(part)):
+            table[np.uint64(np.int64(part[at]) - low)] += 1
 
 
 @njit(cache=True, fastmath={"nnan", "nsz"})

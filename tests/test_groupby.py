@@ -142,6 +142,20 @@ def test_the_same_bits_for_any_number_of_workers(pools, monkeypatch):
         np.testing.assert_allclose(tables[0]["value_var"], frame.var(ddof=0), rtol=1e-5, atol=1e-15)
 
 
+@pytest.mark.parametrize("kind", ["i1", "u2", "i8", "f4", "f8"])
+@pytest.mark.parametrize("key_kind", ["i1", "u2", "i8"])
+def test_keys_close_together(pools, kind, key_kind):
+    """Are counted in tables, with the same results and types."""
+    generator = np.random.default_rng(1)
+    keys = generator.integers(5 if key_kind == "u2" else -2, 9, 2000).astype(key_kind)
+    values = generator.integers(0, 100, 2000).astype(kind)
+    aggs = ["sum", "count", "mean"]
+    slow = parallel_groupby(keys, values, [*aggs, "max"], pool=pools[0])
+    for pool in pools:
+        table = parallel_groupby(keys, values, aggs, pool=pool)
+        assert table.equals(slow.select(table.column_names))
+
+
 def test_types_of_aggregates(pool2):
     """As they are documented."""
     values = {

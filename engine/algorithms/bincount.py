@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.algorithms.arguments import run_call
-from engine.algorithms.blocks import block_count, run_blocks, run_groups, within_reach
-from engine.algorithms.counted import as_counted, as_weights, summed
-from engine.memory.arrays import empty
-from kernels import counting, selection
+from engine.algorithms.blocks import run_groups, within_reach
+from engine.algorithms.counted import as_counted, as_weights, bounds_of, summed
+from kernels import counting
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -96,7 +95,7 @@ def parallel_bincount(
         return summed(
             given,
             lambda parts, dtype: run_groups(
-                counting.count_keys, len(keys), entries, dtype, (keys, parts), options
+                counting.count_keys, len(keys), entries, dtype, (keys, 0, parts), options
             ),
         )
 
@@ -109,9 +108,8 @@ def _largest(keys: np.ndarray[Any, Any], options: CallOptions) -> int:
     """Return the largest key, -1 if there is none."""
     if not keys.size:
         return -1
-    bounds = empty((block_count(len(keys)), 2), np.int64)
-    run_blocks(selection.index_bounds, len(keys), (keys, bounds), options)
-    if bounds[:, 0].min() < 0:
-        message = f"x has the negative element {bounds[:, 0].min()}; only 0 and more are counted"
+    low, high = bounds_of(keys, options)
+    if low < 0:
+        message = f"x has the negative element {low}; only 0 and more are counted"
         raise ValueError(message)
-    return int(bounds[:, 1].max())
+    return high

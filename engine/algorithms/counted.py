@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engine.algorithms.arguments import is_arrow
+from engine.algorithms.blocks import block_count, run_blocks
 from engine.algorithms.operands import refuse_masked
+from engine.memory.arrays import empty
+from kernels import selection
 
-__all__ = ["as_counted", "as_weights", "summed"]
+if TYPE_CHECKING:
+    from engine.pool.native import CallOptions
+
+__all__ = ["as_counted", "as_weights", "bounds_of", "summed"]
 
 _NO_WEIGHTS = np.zeros(0)
 
@@ -51,6 +57,13 @@ def as_weights(weights: Any, shape: tuple[int, ...]) -> np.ndarray[Any, Any] | N
         )
         raise TypeError(message)
     return array.reshape(-1)
+
+
+def bounds_of(keys: np.ndarray[Any, Any], options: CallOptions) -> tuple[int, int]:
+    """Return the smallest and the largest of some integers."""
+    bounds = empty((block_count(len(keys)), 2), np.int64)
+    run_blocks(selection.index_bounds, len(keys), (keys, bounds), options)
+    return int(bounds[:, 0].min()), int(bounds[:, 1].max())
 
 
 def summed(weights: np.ndarray[Any, Any] | None, count: Any) -> np.ndarray[Any, Any]:

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from engine.algorithms.aggregates import AGGREGATES, Segments
 from engine.algorithms.arguments import run_call
+from engine.algorithms.dense_groups import dense_groups
 from engine.algorithms.group_keys import as_column, code_of
 from engine.algorithms.grouping import Grouping
 from engine.pool.checks import whole_number
@@ -69,8 +70,9 @@ def parallel_groupby(
     Notes
     -----
     Null values are passed over.  A NaN is a value: sums and the like become NaN, and for
-    nunique all of them are one.  The rows of a group are added in their order, so that results
-    are the same bits for any number of workers; var is computed in two passes.  Key columns
+    nunique all of them are one.  In which order the rows of a group are added depends on the
+    columns alone, so that results are the same bits for any number of workers; var is computed
+    in two passes.  Key columns
     that are not one column of 64-bit integers without nulls are copied.  Concurrency: any
     thread.
 
@@ -143,6 +145,9 @@ def _grouped(
         arrays = [as_column(one, "column") for one in table.columns]
         by = dict(zip(by, arrays, strict=False))
         columns = dict(zip(columns, arrays[len(by) :], strict=True))
+    dense = dense_groups(by, columns, wanted, options)
+    if dense is not None:
+        return pa.table(dense)
     groups = Grouping(code_of(by, options), options)
     # A group's keys are those of its first row.
     first = pa.array(groups.order[groups.offsets[:-1]])

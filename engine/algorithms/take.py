@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.algorithms.arguments import is_arrow, run_call
-from engine.algorithms.blocks import block_count, run_blocks, within_reach
+from engine.algorithms.blocks import run_blocks, within_reach
+from engine.algorithms.counted import bounds_of
 from engine.algorithms.operands import check_castable, check_outputs, refuse_masked
 from engine.algorithms.words import as_words, refuse_objects
 from engine.memory.arrays import empty, is_shared_array
@@ -201,9 +202,8 @@ def check_range(
     if not indices.size:
         return
     low = -count if lowest is None else lowest
-    bounds = empty((block_count(len(indices)), 2), np.int64)
-    run_blocks(selection.index_bounds, len(indices), (indices, bounds), options)
-    if bounds[:, 0].min() >= low and bounds[:, 1].max() < count:
+    smallest, largest = bounds_of(indices, options)
+    if smallest >= low and largest < count:
         return
     bad = int(indices[np.argmax((indices < low) | (indices >= count))])
     message = f"index {bad} is out of bounds for {where} with size {count}"
