@@ -10,7 +10,7 @@ from collections.abc import Callable
 from asv_benchmarks.lines.calls import line_call, line_chunks
 from asv_benchmarks.lines.channel import line_handoff, line_small
 from asv_benchmarks.lines.compute import line_black_scholes, line_mandelbrot
-from asv_benchmarks.lines.counting import line_histogram
+from asv_benchmarks.lines.counting import line_groupby, line_histogram
 from asv_benchmarks.lines.fresh import line_first_result
 from asv_benchmarks.lines.memory import line_memory
 from asv_benchmarks.lines.region import line_region
@@ -41,5 +41,6 @@ LINES: dict[str, Callable[..., list[Row]]] = {
     "filter": line_filter,
     "take": line_take,
     "histogram": line_histogram,
+    "groupby": line_groupby,
 }
 """What measures each line, by its name; with ``quick=True`` in a second, for a try."""

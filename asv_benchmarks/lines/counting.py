@@ -1,4 +1,4 @@
-"""Counting: against NumPy's histogram, and a loop that numba compiled for one core.
+"""Counting: against NumPy's histogram and bincount, polars, and a loop of numba's on one core.
 
 The loop does what most people write: it multiplies and cuts off, and puts some elements beside an
 edge into the wrong bin.
@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numba import njit
 
 import engine
 from asv_benchmarks.lines.row import Row, compared, median_times_s
 
-__all__ = ["line_histogram"]
+__all__ = ["line_groupby", "line_histogram"]
 
 _SEED = 20_260_302
 _BINS = 100
@@ -50,3 +51,33 @@ def line_histogram(*, quick: bool) -> list[Row]:
         medians_s,
         {"numba, one core": 0.6, "NumPy": 0.2},
     )
+
+
+def line_groupby(*, quick: bool) -> list[Row]:
+    """Take the mean by key: of few keys, and of nearly as many as there are rows."""
+    rows = 20_000 if quick else 10_000_000
+    generator = np.random.default_rng(_SEED)
+    values = engine.share(generator.random(rows))
+    found = []
+    for many, wanted in (
+        (1000, {"np.bincount": 0.55, "polars": None}),
+        (rows // 2, {"np.bincount": None, "polars": 1.0}),
+    ):
+        keys = engine.share(generator.integers(0, many, rows))
+        frame = pl.DataFrame({"key": keys, "value": values})
+        contenders: dict[str, Any] = {
+            "engine": lambda keys=keys: engine.parallel_groupby(keys, values, "mean"),
+            "np.bincount": lambda keys=keys: _means(keys, values),
+            "polars": lambda frame=frame: frame.group_by("key").agg(pl.col("value").mean()),
+        }
+        means = contenders["engine"]()["value_mean"].to_numpy()
+        theirs = contenders["np.bincount"]()
+        np.testing.assert_allclose(means, theirs[~np.isnan(theirs)])
+        medians_s = median_times_s(contenders, rounds=1 if quick else 3)
+        found += compared(f"group-by mean, {rows:,} rows, {many:,} keys", medians_s, wanted)
+    return found
+
+
+def _means(keys: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    with np.errstate(invalid="ignore"):
+        return np.bincount(keys, values) / np.bincount(keys)
