@@ -9,7 +9,7 @@ import numba
 
 import engine
 
-__all__ = ["numexpr_or_none", "use_threads"]
+__all__ = ["numexpr_or_none", "polars_or_none", "use_threads"]
 
 
 def use_threads() -> None:
@@ -25,3 +25,11 @@ def numexpr_or_none() -> Any:
         return None
     numexpr.set_num_threads(engine.cpu_count())
     return numexpr
+
+
+def polars_or_none() -> Any:
+    """Return polars, which takes all cores that it finds, or None where it is not installed."""
+    try:
+        return importlib.import_module("polars")
+    except ImportError:
+        return None
