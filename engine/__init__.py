@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from engine.algorithms.map_chunks import parallel_map_chunks
     from engine.algorithms.take import parallel_take
     from engine.algorithms.where import parallel_where
+    from engine.algorithms.reduce import parallel_reduce
+    from engine.algorithms.reduction import Reduction
     from engine.channel.pipes import Pipe
     from engine.channel.queues import JoinableQueue, Queue, SimpleQueue
     from engine.contexts import Manager, Process, get_context
@@ -104,6 +106,7 @@ _FOUND_IN = {
     "RLock": "engine.sync.rlock",
     "RawArray": "engine.sync.value",
     "RawValue": "engine.sync.value",
+    "Reduction": "engine.algorithms.reduction",
     "Semaphore": "engine.sync.semaphore",
     "SharedMemoryFull": "engine.errors",
     "SimpleQueue": "engine.channel.queues",
@@ -140,6 +143,7 @@ _FOUND_IN = {
     "parallel_region": "engine.team.region",
     "parallel_take": "engine.algorithms.take",
     "parallel_where": "engine.algorithms.where",
+    "parallel_reduce": "engine.algorithms.reduce",
     "parent_process": "multiprocessing",
     "set_start_method": "multiprocessing",
     "share": "engine.memory.share",
@@ -194,6 +198,7 @@ __all__ = [
     "RLock",
     "RawArray",
     "RawValue",
+    "Reduction",
     "Semaphore",
     "SharedMemoryFull",
     "SimpleQueue",
@@ -230,6 +235,7 @@ __all__ = [
     "parallel_region",
     "parallel_take",
     "parallel_where",
+    "parallel_reduce",
     "parent_process",
     "set_start_method",
     "share",
