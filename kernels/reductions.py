@@ -2,9 +2,9 @@
 
 Each fold takes a one-dimensional contiguous array and the numbers that it starts from, whose types
 are those of the accumulators, and returns the *state* of the run, a tuple of numbers; states of
-neighbouring runs can be combined.  Sums are taken in blocks whose totals are added in a balanced tree, so that the
-error grows with the logarithm of the length (N. J. Higham, "The Accuracy of Floating Point
-Summation", SIAM Journal on Scientific Computing 14 (4), 1993, pp. 783-799).  Means and squared
+neighbouring runs can be combined.  Sums are taken in blocks whose totals are added in a balanced
+tree, so that the error grows with the logarithm of the length (N. J. Higham, "The Accuracy of
+Floating Point Summation", SIAM Journal on Scientific Computing 14 (4), 1993, pp. 783-799).  Means and squared
 deviations are those of small blocks, each taken in two passes, combined by the formula of T. F.
 Chan, G. H. Golub and R. J. LeVeque, "Algorithms for Computing the Sample Variance", The American
 Statistician 37 (3), 1983, pp. 242-247.
@@ -67,11 +67,9 @@ def fold_sum(x: Any, zero: Any) -> Any:
     # As in binary counting: level k is open while it holds the total of 2**k blocks.
     totals = np.empty(_LEVELS, np.asarray(zero).dtype)
     top = 0
-    number = 0
     for begin in range(0, count, _SUM_BLOCK):
         total = _lanes_sum(x[begin : begin + _SUM_BLOCK], zero)
-        number += 1
-        carry = number
+        carry = begin // _SUM_BLOCK + 1
         while carry & 1 == 0:
             top -= 1
             total = totals[top] + total
@@ -166,10 +164,10 @@ def _first_nan(x: Any) -> int:
     count = 0
     for at in range(len(x)):
         value = x[at]
-        count += value != value  # noqa: PLR0124 - only NaN differs from itself
+        count += value != value
     if count:
         for at in range(len(x)):
-            if x[at] != x[at]:  # noqa: PLR0124 - as above
+            if x[at] != x[at]:
                 return at
     return -1
 
@@ -180,7 +178,7 @@ def _lanes_min(x: Any, start: Any) -> Any:
     least = start
     for at in range(len(x)):
         value = x[at]
-        least = value if value < least else least
+        least = min(least, value)
     return least
 
 
@@ -189,7 +187,7 @@ def _lanes_max(x: Any, start: Any) -> Any:
     most = start
     for at in range(len(x)):
         value = x[at]
-        most = value if value > most else most
+        most = max(most, value)
     return most
 
 
@@ -291,7 +289,13 @@ def _lanes_squares(x: Any, mean: Any) -> Any:
 
 @njit(cache=True)
 def fold_moments(x: Any, zero: Any) -> Any:
-    """Give the mean of a run and the sum of the squared distances from it."""
+    """Give a number near a run, the run's mean less it, and the squared distances from the mean.
+
+    The mean of numbers near 1e9, rounded, is some 1e-7 off, and so would be what the squared
+    distance between two such means adds; the difference of two means that are given as two numbers
+    each is not.
+    """
+    pivot = zero
     mean = zero
     squares = 0.0
     for begin in range(0, len(x), _CACHED_BLOCK):
@@ -301,12 +305,13 @@ def fold_moments(x: Any, zero: Any) -> Any:
         rough = _lanes_sum(part, zero) / count
         part_squares, drift = _lanes_squares(part, rough)
         part_squares -= (drift * drift.conjugate()).real / count
-        part_mean = rough + drift / count
         if begin == 0:
-            mean, squares = part_mean, part_squares
+            pivot = rough
+            mean = drift / count
+            squares = part_squares
         else:
-            apart = part_mean - mean
+            apart = (rough - pivot) + drift / count - mean
             share = count / (begin + count)
             mean += apart * share
             squares += part_squares + (apart * apart.conjugate()).real * begin * share
-    return mean, squares
+    return pivot, mean, squares

@@ -200,7 +200,7 @@ def test_functions_of_two_numbers(pools):
     """In order, because they need not be commutative, and with an identity for no elements."""
 
     @njit
-    def last(a, b):
+    def last(_, b):
         return b
 
     x = numbers(3001, "f8", 1)
@@ -260,7 +260,7 @@ def test_out(pool2):
         ("sum", {"where": np.ones(5, bool)}, ValueError, "broadcast"),
         ("sum", {"identity": 0}, TypeError, "identity="),
         ("mean", {"initial": 0}, TypeError, "initial="),
-        ("argmin", {"where": True, "axis": (0, 1)}, TypeError, ""),
+        ("argmin", {"axis": (0, 1)}, TypeError, "tuple|integer"),
         ("sum", {"min_count": 1}, TypeError, "Arrow"),
         ("sum", {"map": 3}, TypeError, "callable"),
         ("sum", {"map": lambda a: (a, a)}, TypeError, "one number"),

@@ -109,10 +109,8 @@ def fold_blocks(
         Length of a block; the last of a lane may be shorter.
     """
     dense = lanes.is_dense and len(lanes.arrays) == 1 and mapping is None
-    if dense:
-        block = DENSE_BLOCK
-    else:
-        block = BUFFERED_BLOCK if lanes.columns == 1 else COLUMN_BLOCK
+    strided = BUFFERED_BLOCK if lanes.columns == 1 else COLUMN_BLOCK
+    block = DENSE_BLOCK if dense else strided
     blocks = -(-lanes.length // block)
     grid = (lanes.rows, blocks, lanes.columns)
     states = tuple(empty(grid, one) for one in fold.dtypes)

@@ -83,7 +83,7 @@ def named_fold(name: str, dtype: np.dtype[Any], total: np.dtype[Any] | None = No
     Parameters
     ----------
     name : str
-        Of a reduction, or ``moments``: the mean, and the sum of the squared distances from it.
+        Of a reduction, or ``moments``: see `kernels.reductions.fold_moments`.
     dtype : dtype
     total : dtype, optional
         What sums and products are computed in; by default as in NumPy.
@@ -107,7 +107,7 @@ def named_fold(name: str, dtype: np.dtype[Any], total: np.dtype[Any] | None = No
         zero = (total.type(0),)
         if name == "mean":
             return Fold(reductions.fold_sum, zero, (total,), _by_ufuncs(np.add))
-        dtypes = (total, np.dtype(np.float64))
+        dtypes = (total, total, np.dtype(np.float64))
         return Fold(reductions.fold_moments, zero, dtypes, _combine_moments)
     if name in ("any", "all"):
         kernel = reductions.fold_any if name == "any" else reductions.fold_all
@@ -174,7 +174,7 @@ def _by_ufuncs(*ufuncs: np.ufunc) -> Callable[[States, States, Array, Array], St
 def _by_choice(choose: Any) -> Callable[[States, States, Array, Array], States]:
     """Keep the better of two values, or the left one, and the place where it stands."""
 
-    def combine(left: States, right: States, counts_left: Array, _: Array) -> States:
+    def combine(left: States, right: States, _: Array, __: Array) -> States:
         values = np.stack([left[0], right[0]])
         places = np.stack([left[1], right[1]])
         chosen = choose(values, axis=0)[np.newaxis]
@@ -188,14 +188,14 @@ def _by_choice(choose: Any) -> Callable[[States, States, Array, Array], States]:
 
 def _combine_moments(left: States, right: States, n_left: Array, n_right: Array) -> States:
     """Join means and squared deviations; see `kernels.reductions`."""
-    (mean, squares), (mean_right, squares_right) = left, right
+    (pivot, mean, squares), (pivot_right, mean_right, squares_right) = left, right
     both = n_left + n_right
     with np.errstate(all="ignore"):
         # Without elements on either side the share is 0 / 0, and nothing is to be joined.
         share = np.where(both > 0, n_right / np.maximum(both, 1), 0.0)
-        apart = mean_right - mean
+        apart = (pivot_right - pivot) + (mean_right - mean)
         squared = (apart * apart.conj()).real
-        # A side without elements has the mean 0, whose distance to the other says nothing.
-        joined = np.where(n_left > 0, mean + apart * share, mean_right)
         total = squares + squares_right + np.where(share > 0, squared * n_left * share, 0.0)
-    return joined, total
+        # A side without elements has no mean that the other could be apart from.
+        joined = np.where(n_left > 0, mean + apart * share, mean_right)
+    return np.where(n_left > 0, pivot, pivot_right), joined, total

@@ -65,13 +65,13 @@ def _called(ufunc: np.ufunc) -> Any:
     if ufunc.nin == 1:
 
         @njit(error_model="numpy")
-        def call(x):
+        def call(x: Any) -> Any:
             return ufunc(x)
 
     else:
 
         @njit(error_model="numpy")
-        def call(x, y):
+        def call(x: Any, y: Any) -> Any:
             return ufunc(x, y)
 
     return call

@@ -232,10 +232,10 @@ class _Call:
         if self._name is None:
             return self._deliver(self._by_functions(elements, kept, options), kept)
         results = reduce_named(self._name, elements, options, ddof=self._ddof)
-        assert dtypes is not None
         with np.errstate(all="ignore"):
             results = tuple(
-                one.astype(dtype, copy=False) for one, dtype in zip(results, dtypes, strict=False)
+                one.astype(dtype, copy=False)
+                for one, dtype in zip(results, dtypes or (), strict=True)
             )
         if self._initial is not None:
             begin = initial_of(self._name, visible, self._initial)
@@ -312,8 +312,7 @@ class _Call:
             )
             raise ValueError(message)
         if 0 in elements.arrays[0].shape:
-            assert user.identity is not None
-            states = tuple(np.full(kept, one) for one in user.identity)
+            states = tuple(np.full(kept, one) for one in user.identity or ())
         else:
             states, _ = reduce_lanes(user.fold, elements, options, ordered=True)
         results = user.finalize(states)

@@ -178,7 +178,7 @@ def _reduce(
         if name == "mean":
             return (states[0] / counts,), count
         if name in ("var", "std"):
-            variance = states[1] / (counts - ddof) if count > ddof else states[1]
+            variance = states[2] / (counts - ddof) if count > ddof else states[2]
             return (np.sqrt(variance) if name == "std" else variance,), count
     return states, count
 

@@ -121,7 +121,7 @@ def reduce_named(
         if not freedom.all():
             warnings.warn("Degrees of freedom <= 0 for slice", RuntimeWarning, stacklevel=2)
         with np.errstate(all="ignore"):
-            variance = states[1] / freedom
+            variance = states[2] / freedom
             return (np.sqrt(variance) if name == "std" else variance,)
     return states
 
