@@ -2,12 +2,14 @@
 
 Each fold takes a one-dimensional contiguous array and the numbers that it starts from, whose types
 are those of the accumulators, and returns the *state* of the run, a tuple of numbers; states of
-neighbouring runs can be combined.  Sums are taken in blocks whose totals are added in a balanced
-tree, so that the error grows with the logarithm of the length (N. J. Higham, "The Accuracy of
-Floating Point Summation", SIAM Journal on Scientific Computing 14 (4), 1993, pp. 783-799).  Means and squared
-deviations are those of small blocks, each taken in two passes, combined by the formula of T. F.
-Chan, G. H. Golub and R. J. LeVeque, "Algorithms for Computing the Sample Variance", The American
-Statistician 37 (3), 1983, pp. 242-247.
+neighbouring runs can be combined.
+
+Sums are taken in blocks whose totals are added in a balanced tree, so that the error grows with the
+logarithm of the length (N. J. Higham, "The Accuracy of Floating Point Summation", SIAM Journal on
+Scientific Computing 14 (4), 1993, pp. 783-799).  Means and squared deviations are those of small
+blocks, each taken in two passes, combined by the formula of T. F. Chan, G. H. Golub and R. J.
+LeVeque, "Algorithms for Computing the Sample Variance", The American Statistician 37 (3), 1983,
+pp. 242-247.
 
 Loops go by index, because LLVM makes no vectors of those that iterate over an array.
 """
@@ -164,7 +166,7 @@ def _first_nan(x: Any) -> int:
     count = 0
     for at in range(len(x)):
         value = x[at]
-        count += value != value
+        count += value != value  # noqa: PLR0124 - only NaN differs from itself
     if count:
         for at in range(len(x)):
             if x[at] != x[at]:

@@ -4,6 +4,8 @@ The arrays of a tuple may differ in dtype, so that a loop over them cannot be co
 functions are unrolled for each length instead.
 """
 
+# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
+
 from __future__ import annotations
 
 from numba.extending import overload

@@ -5,6 +5,8 @@ where they are; what is mapped, masked or strided passes through a buffer of one
 in the cache.
 """
 
+# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
+
 from __future__ import annotations
 
 import functools

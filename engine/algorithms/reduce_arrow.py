@@ -246,9 +246,10 @@ def _by_functions(
 ) -> Any:
     """Reduce by functions of the user's; a tuple of scalars if they give a tuple."""
     dtype = segments[0].dtype if segments else np.dtype(kind.to_pandas_dtype())
-    make = reduction_fold if isinstance(op, Reduction) else binary_fold
-    given = (op,) if isinstance(op, Reduction) else (op, identity)
-    user: Any = make(*given, dtype, options.pool, options.timeout_s)  # type: ignore[operator]
+    if isinstance(op, Reduction):
+        user = reduction_fold(op, dtype, options.pool, options.timeout_s)
+    else:
+        user = binary_fold(op, identity, dtype, options.pool, options.timeout_s)
     if user.identity is None and any(one.mask is not None for one in segments):
         message = f"{what} has no identity, which columns with nulls need; pass identity="
         raise ValueError(message)

@@ -60,8 +60,7 @@ def block_states(
     arrays, mapping = elements.arrays, elements.mapping
     if mapping is None:
         arrays = [arrays[0].view(stored_as(arrays[0].dtype))]
-    masked = elements.mask is not None
-    if masked:
+    if elements.mask is not None:
         arrays = [elements.mask, *arrays]
     return fold_blocks(
         fold,
@@ -70,7 +69,7 @@ def block_states(
         name=elements.name,
         mapping=None if mapping is None else mapping.dispatcher,
         dtype=stored_as(elements.dtype),
-        masked=masked,
+        masked=elements.mask is not None,
     )
 
 
