@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from engine.algorithms.where import parallel_where
     from engine.algorithms.reduce import parallel_reduce
     from engine.algorithms.reduction import Reduction
+    from engine.algorithms.scan import parallel_scan
     from engine.channel.pipes import Pipe
     from engine.channel.queues import JoinableQueue, Queue, SimpleQueue
     from engine.contexts import Manager, Process, get_context
@@ -144,6 +145,7 @@ _FOUND_IN = {
     "parallel_take": "engine.algorithms.take",
     "parallel_where": "engine.algorithms.where",
     "parallel_reduce": "engine.algorithms.reduce",
+    "parallel_scan": "engine.algorithms.scan",
     "parent_process": "multiprocessing",
     "set_start_method": "multiprocessing",
     "share": "engine.memory.share",
@@ -236,6 +238,7 @@ __all__ = [
     "parallel_take",
     "parallel_where",
     "parallel_reduce",
+    "parallel_scan",
     "parent_process",
     "set_start_method",
     "share",

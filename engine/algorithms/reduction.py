@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from engine.pool.pool import Pool
 
-__all__ = ["Reduction", "UserFold", "binary_fold", "reduction_fold"]
+__all__ = ["Reduction", "UserFold", "binary_fold", "reduction_fold", "state_type"]
 
 # Compiled functions that are remembered, the last ones used.
 _KEPT = 128
@@ -112,9 +112,7 @@ def binary_fold(
     """
     function = compilable(func)
     dispatcher = function.dispatcher
-    element = numpy_support.from_dtype(dtype)
-    first = element if identity is None else _unified(element, typeof(identity), function.name)
-    (kind,) = _state_types(function.name, dispatcher, (first,), element, is_tuple=False)
+    kind = state_type(function.name, dispatcher, dtype, identity)
     state = numpy_support.as_dtype(kind)
     kernel = _binary_kernel(dispatcher, kind, has_identity=identity is not None)
     start = () if identity is None else (state.type(identity),)
@@ -171,6 +169,19 @@ def _mapped(
         return joined if isinstance(joined, tuple) else (joined,)
 
     return combine
+
+
+def state_type(name: str, func: Any, dtype: np.dtype[Any], identity: Any) -> Any:
+    """Find the numba type that a function of two numbers stays in.
+
+    Raises
+    ------
+    KernelTypeError
+        It cannot be compiled for this dtype, or returns something else.
+    """
+    element = numpy_support.from_dtype(dtype)
+    first = element if identity is None else _unified(element, typeof(identity), name)
+    return _state_types(name, func, (first,), element, is_tuple=False)[0]
 
 
 def _unified(one: Any, other: Any, name: str) -> Any:
