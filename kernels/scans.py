@@ -17,7 +17,7 @@ __all__ = [
     "scan_sum",
 ]
 
-# The one value of int64 that dates and durations use for "not a time".
+# What dates and durations use for "not a time": the smallest int64.
 _NAT = np.int64(np.iinfo(np.int64).min)
 
 
@@ -48,15 +48,13 @@ def greater(a: Any, b: Any) -> Any:
 @njit(cache=True)
 def add_durations(a: Any, b: Any) -> Any:
     """Add two durations, as numbers; none if one of them is none."""
-    return _NAT if a == _NAT or b == _NAT else a + b
+    return _NAT if min(a, b) == _NAT else a + b
 
 
 @njit(cache=True)
 def greater_time(a: Any, b: Any) -> Any:
     """Give the later of two times, as numbers; none if one of them is none."""
-    if a == _NAT or b == _NAT:
-        return _NAT
-    return max(a, b)
+    return _NAT if min(a, b) == _NAT else max(a, b)
 
 
 @njit(cache=True)

@@ -1,5 +1,7 @@
 """parallel_scan against NumPy's accumulations, pyarrow's, and loops over segments."""
 
+from itertools import pairwise
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -40,7 +42,7 @@ def segmented(name, x, starts, exclusive):
     """Scan each segment by itself."""
     out = np.empty_like(x)
     edges = [*np.flatnonzero(np.r_[True, starts[1:]]), len(x)]
-    for begin, stop in zip(edges, edges[1:], strict=False):
+    for begin, stop in pairwise(edges):
         whole = TWINS[name](x[begin:stop])
         out[begin:stop] = np.r_[IDENTITIES[name], whole[:-1]] if exclusive else whole
     return out

@@ -14,6 +14,7 @@ from asv_benchmarks.lines.counting import line_groupby, line_histogram
 from asv_benchmarks.lines.fresh import line_first_result
 from asv_benchmarks.lines.memory import line_memory
 from asv_benchmarks.lines.region import line_region
+from asv_benchmarks.lines.reduce import line_reduce, line_scan
 from asv_benchmarks.lines.row import Row
 from asv_benchmarks.lines.selection import line_filter, line_take
 from asv_benchmarks.lines.soaked import line_deaths
@@ -42,5 +43,7 @@ LINES: dict[str, Callable[..., list[Row]]] = {
     "take": line_take,
     "histogram": line_histogram,
     "groupby": line_groupby,
+    "reduce": line_reduce,
+    "scan": line_scan,
 }
 """What measures each line, by its name; with ``quick=True`` in a second, for a try."""

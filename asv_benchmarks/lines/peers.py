@@ -29,6 +29,7 @@ def numexpr_or_none() -> Any:
 
 def polars_or_none() -> Any:
     """Return polars, which takes all cores that it finds, or None where it is not installed."""
+    """Return polars, which takes every core by itself, or None where it is not installed."""
     try:
         return importlib.import_module("polars")
     except ImportError:

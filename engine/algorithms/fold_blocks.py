@@ -20,7 +20,8 @@ from engine.algorithms.bodies import run_body
 from engine.algorithms.compiled_tuples import elements_at, runs_of, store_at
 from engine.algorithms.trampolines import spread
 from engine.memory.arrays import empty
-from engine.pool.functions import CompilableFunction
+from engine.pool.functions import CompilableFunction, compilable
+from kernels.row_folds import BODIES
 
 if TYPE_CHECKING:
     from engine.algorithms.folds import Fold
@@ -132,8 +133,12 @@ def fold_blocks(
         lengths = np.full(blocks, block)
         lengths[-1] = lanes.length - (blocks - 1) * block
         counts = np.broadcast_to(lengths[:, np.newaxis], grid)
-    function = _body(recipe)
     sizes = [np.int64(one) for one in (block, lanes.length, blocks, lanes.columns)]
+    if dense and fold.kernel in BODIES:
+        function = compilable(BODIES[fold.kernel])
+        sizes = [*sizes[:3], *fold.start]
+    else:
+        function = _body(recipe)
     outputs = (*states, counts) if masked else states
     total = lanes.rows * blocks * lanes.columns
     options = _shared_out(options, function, lanes, total)

@@ -25,11 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "identity_of",
-    "named_step",
     "parallel_scan",
     "scan_array",
     "scan_name",
-    "segment_starts",
 ]
 
 _UFUNCS = {"sum": np.add, "prod": np.multiply, "min": np.minimum, "max": np.maximum}
@@ -200,7 +198,7 @@ def scan_array(
     else:
         computed = array
     step, dtype = _step(name, op, array.dtype, identity, keep_dtype=keep_dtype)
-    starts = segment_starts(segments, array.shape[axis])
+    starts = _segment_starts(segments, array.shape[axis])
     if out is not None:
         check_outputs(out, 1, array.shape, is_tuple=False)
         if not np.can_cast(dtype, out.dtype, "same_kind"):
@@ -267,7 +265,7 @@ def _step(
         The scan is not defined for this dtype.
     """
     if name is not None:
-        return named_step(name, dtype, keep_dtype=keep_dtype)
+        return _named_step(name, dtype, keep_dtype=keep_dtype)
     function = compilable(op)
     stored = np.dtype(np.float32) if dtype == np.float16 else stored_as(dtype)
     if dtype.kind in "mM":
@@ -279,7 +277,7 @@ def _step(
     return Step(function.dispatcher, kind, state, begin, function.name), state
 
 
-def named_step(name: str, dtype: np.dtype[Any], *, keep_dtype: bool) -> tuple[Step, np.dtype[Any]]:
+def _named_step(name: str, dtype: np.dtype[Any], *, keep_dtype: bool) -> tuple[Step, np.dtype[Any]]:
     """The step of a named scan, and the dtype of its result.
 
     Raises
@@ -310,7 +308,7 @@ def identity_of(name: str, dtype: np.dtype[Any]) -> Any:
     return dtype.type(np.inf if name == "min" else -np.inf)
 
 
-def segment_starts(segments: Any, length: int) -> np.ndarray[Any, Any] | None:
+def _segment_starts(segments: Any, length: int) -> np.ndarray[Any, Any] | None:
     """Find where segments begin, from flags or keys.
 
     Raises
