@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from engine.algorithms.bincount import parallel_bincount
     from engine.algorithms.filter import parallel_filter
+    from engine.algorithms.argsort import parallel_argsort
     from engine.algorithms.for_each import parallel_for
     from engine.algorithms.groupby import parallel_groupby
     from engine.algorithms.histogram import parallel_histogram
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from engine.algorithms.reduce import parallel_reduce
     from engine.algorithms.reduction import Reduction
     from engine.algorithms.scan import parallel_scan
+    from engine.algorithms.sort import parallel_sort
     from engine.channel.pipes import Pipe
     from engine.channel.queues import JoinableQueue, Queue, SimpleQueue
     from engine.contexts import Manager, Process, get_context
@@ -136,6 +138,7 @@ _FOUND_IN = {
     "log_to_stderr": "multiprocessing",
     "parallel_bincount": "engine.algorithms.bincount",
     "parallel_filter": "engine.algorithms.filter",
+    "parallel_argsort": "engine.algorithms.argsort",
     "parallel_for": "engine.algorithms.for_each",
     "parallel_groupby": "engine.algorithms.groupby",
     "parallel_histogram": "engine.algorithms.histogram",
@@ -146,6 +149,7 @@ _FOUND_IN = {
     "parallel_where": "engine.algorithms.where",
     "parallel_reduce": "engine.algorithms.reduce",
     "parallel_scan": "engine.algorithms.scan",
+    "parallel_sort": "engine.algorithms.sort",
     "parent_process": "multiprocessing",
     "set_start_method": "multiprocessing",
     "share": "engine.memory.share",
@@ -229,6 +233,7 @@ __all__ = [
     "log_to_stderr",
     "parallel_bincount",
     "parallel_filter",
+    "parallel_argsort",
     "parallel_for",
     "parallel_groupby",
     "parallel_histogram",
@@ -239,6 +244,7 @@ __all__ = [
     "parallel_where",
     "parallel_reduce",
     "parallel_scan",
+    "parallel_sort",
     "parent_process",
     "set_start_method",
     "share",
