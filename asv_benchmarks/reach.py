@@ -42,7 +42,7 @@ def table(rows: Iterable[Row]) -> str:
 
 def machine() -> str:
     """Name what the numbers were measured on, in one sentence."""
-    names = ("numba", "numpy", "pyarrow", "numexpr")
+    names = ("numba", "numpy", "pyarrow", "numexpr", "polars")
     versions = ", ".join(f"{name} {_version(name)}" for name in names)
     memory_gb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
     return (

@@ -18,6 +18,7 @@ from asv_benchmarks.lines.reduce import line_reduce, line_scan
 from asv_benchmarks.lines.row import Row
 from asv_benchmarks.lines.selection import line_filter, line_take
 from asv_benchmarks.lines.soaked import line_deaths
+from asv_benchmarks.lines.sort import line_sort
 from asv_benchmarks.lines.stream import line_stream
 from asv_benchmarks.lines.sync import line_barrier, line_lock
 from asv_benchmarks.lines.tasks import line_pool_map
@@ -45,5 +46,6 @@ LINES: dict[str, Callable[..., list[Row]]] = {
     "groupby": line_groupby,
     "reduce": line_reduce,
     "scan": line_scan,
+    "sort": line_sort,
 }
 """What measures each line, by its name; with ``quick=True`` in a second, for a try."""
