@@ -41,7 +41,13 @@ if TYPE_CHECKING:
     from engine.algorithms.reduce import parallel_reduce
     from engine.algorithms.reduction import Reduction
     from engine.algorithms.scan import parallel_scan
+    from engine.algorithms.lexsort import parallel_lexsort
+    from engine.algorithms.map import parallel_map
+    from engine.algorithms.map_chunks import parallel_map_chunks
+    from engine.algorithms.partition import parallel_partition
+    from engine.algorithms.searchsorted import parallel_searchsorted
     from engine.algorithms.sort import parallel_sort
+    from engine.algorithms.unique import parallel_unique
     from engine.channel.pipes import Pipe
     from engine.channel.queues import JoinableQueue, Queue, SimpleQueue
     from engine.contexts import Manager, Process, get_context
@@ -149,7 +155,13 @@ _FOUND_IN = {
     "parallel_where": "engine.algorithms.where",
     "parallel_reduce": "engine.algorithms.reduce",
     "parallel_scan": "engine.algorithms.scan",
+    "parallel_lexsort": "engine.algorithms.lexsort",
+    "parallel_map": "engine.algorithms.map",
+    "parallel_map_chunks": "engine.algorithms.map_chunks",
+    "parallel_partition": "engine.algorithms.partition",
+    "parallel_searchsorted": "engine.algorithms.searchsorted",
     "parallel_sort": "engine.algorithms.sort",
+    "parallel_unique": "engine.algorithms.unique",
     "parent_process": "multiprocessing",
     "set_start_method": "multiprocessing",
     "share": "engine.memory.share",
@@ -244,7 +256,13 @@ __all__ = [
     "parallel_where",
     "parallel_reduce",
     "parallel_scan",
+    "parallel_lexsort",
+    "parallel_map",
+    "parallel_map_chunks",
+    "parallel_partition",
+    "parallel_searchsorted",
     "parallel_sort",
+    "parallel_unique",
     "parent_process",
     "set_start_method",
     "share",

@@ -75,7 +75,8 @@ SHAPES = {
 
 @pytest.mark.usefixtures("small_parts")
 @given(
-    x=st.sampled_from(DTYPES).flatmap(arrays),
+    # Of two sizes only, because each is compiled anew, and again for what may not be written to.
+    x=st.sampled_from(["?", "i1", "f8", "M8[s]"]).flatmap(arrays),
     axis=st.integers(-4, 3) | st.none(),
     at=which_pool,
 )

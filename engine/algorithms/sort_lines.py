@@ -15,12 +15,12 @@ from engine.algorithms.sort_partition import draw_sample, follows, part
 from engine.memory.arrays import empty, is_shared_array
 from engine.memory.ledger import count_copy
 from engine.pool.functions import compilable
-from kernels.sorting.segments import sort_pairs, sort_segments
+from kernels.sorting import segments
 
 if TYPE_CHECKING:
     from engine.pool.native import CallOptions
 
-__all__ = ["argsort_lines", "is_long", "lines_of", "sort_lines"]
+__all__ = ["argsort_lines", "is_long", "lines_of", "sort_lines", "sort_segments"]
 
 # Longer lines are parted: a bucket of them fits into the cache, and there is one for everybody.
 LINE_LENGTH_MAX = 1 << 17
@@ -29,8 +29,9 @@ LINE_LENGTH_MAX = 1 << 17
 _FEW_LINES = 16
 FEW_LENGTH_MAX = 1 << 14
 
-_SORT = compilable(sort_segments)
-_SORT_PAIRS = compilable(sort_pairs)
+_SORT = compilable(segments.sort_segments)
+_SORT_PAIRS = compilable(segments.sort_pairs)
+_SORT_INDEX = compilable(segments.sort_index)
 
 
 def is_long(lines: int, length: int) -> bool:
@@ -81,7 +82,7 @@ def sort_lines(
     lines, length = bits.shape
     if not is_long(lines, length):
         bounds = _line_bounds(lines, length)
-        run_body(_SORT, lines, (bits.reshape(-1), bounds, order, into.reshape(-1)), options)
+        sort_segments(bits.reshape(-1), bounds, order, into.reshape(-1), options)
         return
     for line, target in zip(bits, into, strict=True):
         sample = draw_sample(line, order)
@@ -89,15 +90,26 @@ def sort_lines(
             target[...] = line[:: sample.direction]
             continue
         parted = part(line, order, sample.splitters, options, with_index=False)
-        arrays = (parted.moved, parted.bounds, order, target)
-        run_body(_SORT, len(parted.bounds), arrays, options)
+        sort_segments(parted.moved, parted.bounds, order, target, options)
+
+
+def sort_segments(
+    bits: np.ndarray[Any, Any],
+    bounds: np.ndarray[Any, Any],
+    order: np.ndarray[Any, Any],
+    into: np.ndarray[Any, Any],
+    options: CallOptions,
+) -> None:
+    """Sort ranges of an array into the same places of another; `bounds` has start and stop."""
+    run_body(_SORT, len(bounds), (bits, bounds, order, into), options)
 
 
 def argsort_lines(
     bits: np.ndarray[Any, Any],
     order: np.ndarray[Any, Any],
-    into: np.ndarray[Any, Any],
+    into_index: np.ndarray[Any, Any],
     options: CallOptions,
+    into: np.ndarray[Any, Any] | None = None,
 ) -> None:
     """Write for every row of a contiguous array where its elements stand in order.
 
@@ -106,20 +118,43 @@ def argsort_lines(
     bits : 2-D array of an unsigned dtype, in shared memory
     order : ndarray
         From `order_of`.
-    into : int64 array of the same shape, in shared memory
+    into_index : int64 array of the same shape, in shared memory
+    into : array of the shape and dtype of `bits`, optional
+        Where to write the elements in order.
     """
     lines, length = bits.shape
     if not is_long(lines, length):
         index = empty((lines, length), np.uint32)
         index[...] = np.arange(length, dtype=np.uint32)
-        arrays = (bits.reshape(-1), index.reshape(-1), _line_bounds(lines, length), order)
-        run_body(_SORT_PAIRS, lines, (*arrays, into.reshape(-1)), options)
+        wanted = None if into is None else into.reshape(-1)
+        flat = bits.reshape(-1), index.reshape(-1), _line_bounds(lines, length), order
+        _sort_index(*flat, wanted, into_index.reshape(-1), options)
         return
-    for line, target in zip(bits, into, strict=True):
+    for at, (line, target) in enumerate(zip(bits, into_index, strict=True)):
+        wanted = None if into is None else into[at]
         sample = draw_sample(line, order)
         if sample.direction and follows(line, order, sample.direction, options):
             target[...] = np.arange(length)[:: sample.direction]
+            if wanted is not None:
+                wanted[...] = line[:: sample.direction]
             continue
         parted = part(line, order, sample.splitters, options, with_index=True)
-        pairs = (parted.moved, parted.index, parted.bounds, order, target)
-        run_body(_SORT_PAIRS, len(parted.bounds), pairs, options)
+        _sort_index(parted.moved, parted.index, parted.bounds, order, wanted, target, options)
+
+
+def _sort_index(
+    bits: np.ndarray[Any, Any],
+    index: Any,
+    bounds: np.ndarray[Any, Any],
+    order: np.ndarray[Any, Any],
+    into: np.ndarray[Any, Any] | None,
+    into_index: np.ndarray[Any, Any],
+    options: CallOptions,
+) -> None:
+    """Sort segments with their indices; the elements themselves only if they are wanted."""
+    if into is None:
+        arrays: tuple[Any, ...] = (bits, index, bounds, order, into_index)
+        run_body(_SORT_INDEX, len(bounds), arrays, options)
+    else:
+        arrays = (bits, index, bounds, order, into, into_index)
+        run_body(_SORT_PAIRS, len(bounds), arrays, options)

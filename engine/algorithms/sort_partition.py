@@ -19,6 +19,7 @@ from engine.memory.arrays import empty
 from engine.pool.functions import compilable
 from kernels.sorting.keys import keys_at
 from kernels.sorting.partition import (
+    collect_buckets,
     count_buckets,
     follow_one_another,
     scatter_elements,
@@ -28,7 +29,16 @@ from kernels.sorting.partition import (
 if TYPE_CHECKING:
     from engine.pool.native import CallOptions
 
-__all__ = ["Parted", "Sample", "draw_sample", "follows", "part"]
+__all__ = [
+    "Counted",
+    "Parted",
+    "Sample",
+    "collect",
+    "count_in_buckets",
+    "draw_sample",
+    "follows",
+    "part",
+]
 
 # Elements of a block, of which there are no more than `_BLOCKS_MAX`.
 BLOCK_LENGTH = 1 << 16
@@ -50,6 +60,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 _FOLLOW = compilable(follow_one_another)
 _COUNT = compilable(count_buckets)
+_COLLECT = compilable(collect_buckets)
 _SCATTER = compilable(scatter_elements)
 _SCATTER_PAIRS = compilable(scatter_pairs)
 
@@ -68,6 +79,25 @@ class Sample:
 
     splitters: np.ndarray[Any, Any]
     direction: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The buckets of an array's elements.
+
+    Attributes
+    ----------
+    length : int64
+        Elements of a block.
+    buckets : ndarray of uint16
+        Of each element.
+    counts : ndarray of int64
+        Elements of each block, in rows, in each bucket.
+    """
+
+    length: np.int64
+    buckets: np.ndarray[Any, Any]
+    counts: np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +158,23 @@ def follows(
     return bool(noted.all())
 
 
+def count_in_buckets(
+    bits: np.ndarray[Any, Any],
+    order: np.ndarray[Any, Any],
+    splitters: np.ndarray[Any, Any],
+    options: CallOptions,
+) -> Counted:
+    """Find the bucket of every element, and count them by block and bucket."""
+    count = len(bits)
+    length = _block_length(count)
+    blocks = int(-(-count // length))
+    plan, first, padded = _search_plan(splitters)
+    buckets = empty(count, np.uint16)
+    counts = empty((blocks, len(splitters) + 1), np.int64)
+    run_body(_COUNT, blocks, (bits, order, plan, first, padded, length, buckets, counts), options)
+    return Counted(length, buckets, counts)
+
+
 def part(
     bits: np.ndarray[Any, Any],
     order: np.ndarray[Any, Any],
@@ -138,21 +185,38 @@ def part(
 ) -> Parted:
     """Move an array's elements into buckets, of which `splitters` are the borders."""
     count = len(bits)
-    length = _block_length(count)
-    blocks = int(-(-count // length))
-    plan, first, padded = _search_plan(splitters)
-    buckets = empty(count, np.uint16)
-    counts = empty((blocks, len(splitters) + 1), np.int64)
-    run_body(_COUNT, blocks, (bits, order, plan, first, padded, length, buckets, counts), options)
-    offsets, starts = _offsets(counts)
+    counted = count_in_buckets(bits, order, splitters, options)
+    length, blocks = counted.length, len(counted.counts)
+    offsets, starts = _offsets(counted.counts)
     moved = empty(count, bits.dtype)
     bounds = _segments(starts, splitters, length)
     if not with_index:
-        run_body(_SCATTER, blocks, (bits, length, buckets, offsets, moved), options)
+        run_body(_SCATTER, blocks, (bits, length, counted.buckets, offsets, moved), options)
         return Parted(moved, None, bounds)
     index = empty(count, np.uint32 if count <= np.iinfo(np.uint32).max else np.int64)
-    run_body(_SCATTER_PAIRS, blocks, (bits, length, buckets, offsets, moved, index), options)
+    arrays = (bits, length, counted.buckets, offsets, moved, index)
+    run_body(_SCATTER_PAIRS, blocks, arrays, options)
     return Parted(moved, index, bounds)
+
+
+def collect(
+    bits: np.ndarray[Any, Any], counted: Counted, lowest: int, highest: int, options: CallOptions
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Copy the elements of a range of buckets, in the order in which they stand.
+
+    Returns
+    -------
+    elements : ndarray
+    index : ndarray of int64
+        Where each of them stands.
+    """
+    by_block = counted.counts[:, lowest : highest + 1].sum(axis=1)
+    ends = np.cumsum(by_block)
+    elements, index = empty(int(ends[-1]), bits.dtype), empty(int(ends[-1]), np.int64)
+    limits = np.array((lowest, highest), np.uint16)
+    arrays = (bits, counted.length, counted.buckets, limits, ends - by_block, elements, index)
+    run_body(_COLLECT, len(by_block), arrays, options)
+    return elements, index
 
 
 def _search_plan(

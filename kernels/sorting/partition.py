@@ -16,6 +16,7 @@ from kernels.sorting.keys import load_order, order_key
 
 __all__ = [
     "PLAN_WORDS",
+    "collect_buckets",
     "count_buckets",
     "follow_one_another",
     "scatter_elements",
@@ -136,3 +137,35 @@ def scatter_pairs(
 ) -> None:
     """Move a block's elements as `scatter_elements` does, and with each where it came from."""
     _scatter(block, bits, length, buckets, offsets, moved, moved_index)
+
+
+@njit(cache=True)
+def collect_buckets(
+    block: int,
+    bits: Any,
+    length: int,
+    buckets: Any,
+    limits: Any,
+    offsets: Any,
+    elements: Any,
+    index: Any,
+) -> None:
+    """Copy a block's elements of some buckets, in the order in which they stand.
+
+    Parameters
+    ----------
+    limits : uint16 array
+        The lowest and the highest of the buckets.
+    offsets : int64 array
+        Where each block's first element goes.
+    """
+    start = block * length
+    part = bits[start : start + length]
+    bucket_of = buckets[start : start + length]
+    lowest, highest = limits[0], limits[1]
+    to = offsets[block]
+    for at in range(len(part)):
+        if lowest <= bucket_of[at] <= highest:
+            elements[to] = part[at]
+            index[to] = start + at
+            to += 1

@@ -15,7 +15,7 @@ from numba import njit
 
 from kernels.sorting.keys import load_order, order_key
 
-__all__ = ["sort_pairs", "sort_segments"]
+__all__ = ["sort_index", "sort_pairs", "sort_segments"]
 
 # More counters than these do not stay in the first-level cache.
 _DIGIT_BITS_MAX = np.uint64(11)
@@ -116,25 +116,23 @@ def _radix_sort(
             for value in range(len(row)):
                 total, row[value] = total + row[value], total
         first >>= digit_bits
-    spare = np.empty(count, into.dtype)
-    spare_index = None if index is None else np.empty(count, into_index.dtype)
-    done = 0
+    to, other = into, np.empty(count, into.dtype)
+    to_index = into_index
+    other_index = None if index is None else np.empty(count, into_index.dtype)
+    if moves % 2 == 0:
+        # So that the last move ends in `into`.
+        to, to_index, other, other_index = other, other_index, to, to_index
+    is_first = True
     for number in range(digits):
         if ends[number, 0] < 0:
             continue
         digit = (shift + np.uint64(number) * digit_bits, mask)
-        done += 1
-        # The last move ends in `into`.
-        to_spare = (moves - done) % 2 == 1
-        if done == 1:
-            if to_spare:
-                _move_by_digit(bits, index, spare, spare_index, order, low, digit, ends[number])
-            else:
-                _move_by_digit(bits, index, into, into_index, order, low, digit, ends[number])
-        elif to_spare:
-            _move_by_digit(into, into_index, spare, spare_index, order, low, digit, ends[number])
+        if is_first:
+            _move_by_digit(bits, index, to, to_index, order, low, digit, ends[number])
+            is_first = False
         else:
-            _move_by_digit(spare, spare_index, into, into_index, order, low, digit, ends[number])
+            to, to_index, other, other_index = other, other_index, to, to_index
+            _move_by_digit(other, other_index, to, to_index, order, low, digit, ends[number])
 
 
 @njit(cache=True)
@@ -179,12 +177,23 @@ def sort_segments(segment: int, bits: Any, bounds: Any, order: Any, into: Any) -
 
 @njit(cache=True)
 def sort_pairs(
+    segment: int, bits: Any, index: Any, bounds: Any, order: Any, into: Any, into_index: Any
+) -> None:
+    """Sort a segment's elements, and what is beside them along with them."""
+    start, stop = bounds[segment, 0], bounds[segment, 1]
+    # What is moved to and fro is narrower than where it ends.
+    narrow = np.empty(stop - start, index.dtype)
+    _sort(bits[start:stop], index[start:stop], into[start:stop], narrow, load_order(order))
+    into_index[start:stop] = narrow
+
+
+@njit(cache=True)
+def sort_index(
     segment: int, bits: Any, index: Any, bounds: Any, order: Any, into_index: Any
 ) -> None:
-    """Sort a segment's elements and write what was beside them, in this order."""
+    """Sort as `sort_pairs` does, where nobody wants the elements themselves."""
     start, stop = bounds[segment, 0], bounds[segment, 1]
-    # The sorted elements themselves are not wanted by anybody.
     dropped = np.empty(stop - start, bits.dtype)
-    sorted_index = np.empty(stop - start, index.dtype)
-    _sort(bits[start:stop], index[start:stop], dropped, sorted_index, load_order(order))
-    into_index[start:stop] = sorted_index
+    narrow = np.empty(stop - start, index.dtype)
+    _sort(bits[start:stop], index[start:stop], dropped, narrow, load_order(order))
+    into_index[start:stop] = narrow

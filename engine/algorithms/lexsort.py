@@ -1,0 +1,111 @@
+"""parallel_lexsort: where rows stand when they are sorted by several columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engine.algorithms.argsort import argsort_array
+from engine.algorithms.arguments import is_arrow, run_call
+from engine.algorithms.bodies import run_body
+from engine.algorithms.sort_lines import lines_of
+from engine.algorithms.sort_order import bits_of, sortable
+from engine.memory.arrays import empty
+from engine.pool.functions import compilable
+from kernels.sorting.gather import gather
+
+if TYPE_CHECKING:
+    from engine.pool.native import CallOptions
+    from engine.pool.pool import Pool
+
+__all__ = ["parallel_lexsort"]
+
+# Rows of a block.
+BLOCK_LENGTH = 1 << 14
+
+_GATHER = compilable(gather)
+
+
+def parallel_lexsort(keys: Any, *, pool: Pool | None = None, timeout: float | None = None) -> Any:
+    """Find the indices that sort rows by several columns, as ``numpy.lexsort``.
+
+    Parameters
+    ----------
+    keys : sequence of array_like, or 2-D array
+        Columns of one length, each of a dtype that `parallel_sort` takes.  The last is
+        the one that counts most.
+    pool, timeout
+        As in `parallel_map`.
+
+    Returns
+    -------
+    ndarray of int64
+        In shared memory.  Rows that are equal in all columns keep their order; NaN and NaT
+        come last in each column.
+
+    Raises
+    ------
+    TypeError
+        There is no column, one has a dtype without an order, or is Arrow data.
+    ValueError
+        Columns have different lengths or more than one dimension.
+    TimeoutError, WorkerDiedError, PoolClosedError, SharedMemoryFull
+        See there.
+
+    Notes
+    -----
+    Sorts by one column after the other, stably, from the least to the most important.
+
+    Examples
+    --------
+    >>> from engine import parallel_lexsort
+    >>> parallel_lexsort(([2, 1, 0], [1, 1, 0]))
+    array([2, 1, 0])
+    """
+    columns = []
+    for position, one in enumerate(keys):
+        if is_arrow(one):
+            message = (
+                f"key {position} is Arrow data; pass its NumPy view (to_numpy()), or use "
+                "pyarrow.compute.sort_indices"
+            )
+            raise TypeError(message)
+        columns.append(sortable(one, "parallel_lexsort", f"key {position}"))
+    if not columns:
+        message = "keys is empty; pass at least one column"
+        raise TypeError(message)
+    shapes = {one.shape for one in columns}
+    if len(shapes) != 1 or columns[0].ndim != 1:
+        message = f"keys must be one-dimensional and of one length, not of shapes {sorted(shapes)}"
+        raise ValueError(message)
+    return run_call(
+        lambda options: _lexsort(columns, options),
+        pool=pool,
+        grain=None,
+        timeout=timeout,
+        progress=False,
+        what="parallel_lexsort",
+    )
+
+
+def _lexsort(columns: list[np.ndarray[Any, Any]], options: CallOptions) -> np.ndarray[Any, Any]:
+    order = argsort_array(columns[0], 0, options)
+    for column in columns[1:]:
+        if not len(column):
+            continue
+        ((elements,), _) = lines_of(column, 0)
+        step = argsort_array(_gathered(elements, order, options), 0, options)
+        order = _gathered(order, step, options)
+    return order
+
+
+def _gathered(
+    elements: np.ndarray[Any, Any], index: np.ndarray[Any, Any], options: CallOptions
+) -> np.ndarray[Any, Any]:
+    """Bring elements into the order of an index."""
+    result = empty(index.shape, elements.dtype)
+    length = np.int64(BLOCK_LENGTH)
+    blocks = int(-(-len(index) // length))
+    run_body(_GATHER, blocks, (bits_of(elements), index, length, bits_of(result)), options)
+    return result

@@ -1,0 +1,145 @@
+"""parallel_searchsorted: where values belong in a sorted array."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engine.algorithms.arguments import is_arrow, run_call
+from engine.algorithms.bodies import run_body
+from engine.algorithms.sort_lines import lines_of
+from engine.algorithms.sort_order import bits_of, order_of, sortable
+from engine.memory.arrays import empty
+from engine.pool.functions import compilable
+from kernels.sorting.search import search_sorted
+
+if TYPE_CHECKING:
+    from engine.pool.native import CallOptions
+    from engine.pool.pool import Pool
+
+__all__ = ["parallel_searchsorted"]
+
+# NumPy finds so few in the time that it takes to prepare a call.
+ALONE_LENGTH_MAX = 1 << 9
+
+# Values of a block.
+BLOCK_LENGTH = 1 << 12
+
+_SIDES = ("left", "right")
+
+_SEARCH = compilable(search_sorted)
+
+
+def parallel_searchsorted(
+    sorted: Any,  # noqa: A002 - what it is, and no other name says it
+    values: Any,
+    *,
+    side: str = "left",
+    sorter: Any = None,
+    pool: Pool | None = None,
+    timeout: float | None = None,
+) -> Any:
+    """Find where values belong in a sorted array, as ``numpy.searchsorted``.
+
+    Parameters
+    ----------
+    sorted : array_like
+        One-dimensional, of a dtype that `parallel_sort` takes, in ascending order with NaN
+        and NaT last; or in that order by `sorter`.  Not checked: if it is not sorted, the
+        result means nothing.
+    values : array_like
+        Of any shape; both are compared in the dtype that NumPy promotes them to.
+    side : {'left', 'right'}
+        Whether a value belongs before or after the elements that are equal to it.
+    sorter : array_like of int, optional
+        Indices that sort `sorted`, as from `parallel_argsort`; the elements are then
+        copied in this order.
+    pool, timeout
+        As in `parallel_map`.
+
+    Returns
+    -------
+    ndarray of int64, or int64 for a single value
+        Of the shape of `values`, in shared memory.
+
+    Raises
+    ------
+    TypeError
+        A dtype has no order, or `sorter` holds no integers; or Arrow data was given.
+    ValueError
+        `sorted` has another number of dimensions than one, `side` is no side, or `sorter`
+        has another length or an index out of range.
+    TimeoutError, WorkerDiedError, PoolClosedError, SharedMemoryFull
+        See there.
+
+    Notes
+    -----
+    A few values are left to NumPy.  More are searched by halves, sixteen at a time, so that
+    the waiting for memory of one overlaps that of the others.
+
+    Examples
+    --------
+    >>> from engine import parallel_searchsorted
+    >>> parallel_searchsorted([1.0, 2.0, 2.0, 3.0], [2.0, 9.0])
+    array([1, 4])
+    """
+    if side not in _SIDES:
+        message = f"side must be 'left' or 'right', not {side!r}"
+        raise ValueError(message)
+    for name, one in (("sorted", sorted), ("values", values)):
+        if is_arrow(one):
+            message = (
+                f"{name} is Arrow data, in which nulls have no place to belong to; pass its NumPy "
+                "view (to_numpy())"
+            )
+            raise TypeError(message)
+    elements = sortable(sorted, "parallel_searchsorted", "sorted")
+    wanted = sortable(values, "parallel_searchsorted", "values")
+    if elements.ndim != 1:
+        message = f"sorted must have one dimension, not shape {elements.shape}"
+        raise ValueError(message)
+    if sorter is not None:
+        elements = _by_sorter(elements, sorter)
+    return run_call(
+        lambda options: _search(elements, wanted, side, options),
+        pool=pool,
+        grain=None,
+        timeout=timeout,
+        progress=False,
+        what="parallel_searchsorted",
+    )
+
+
+def _by_sorter(elements: np.ndarray[Any, Any], sorter: Any) -> np.ndarray[Any, Any]:
+    """Copy elements in the order that a sorter gives."""
+    order = np.asarray(sorter)
+    if order.dtype.kind not in "iu":
+        message = f"sorter must hold integers, not {order.dtype}"
+        raise TypeError(message)
+    if order.shape != elements.shape:
+        message = f"sorter has shape {order.shape}, but sorted has shape {elements.shape}"
+        raise ValueError(message)
+    if order.size and (order.min() < 0 or order.max() >= len(elements)):
+        message = f"sorter has an index that is not in [0, {len(elements)})"
+        raise ValueError(message)
+    return elements[order]
+
+
+def _search(
+    elements: np.ndarray[Any, Any], values: np.ndarray[Any, Any], side: Any, options: CallOptions
+) -> Any:
+    result = empty(values.shape, np.int64)
+    if values.size <= ALONE_LENGTH_MAX or not elements.size:
+        result[...] = np.searchsorted(elements, values, side)
+        return result if result.ndim else result[()]
+    dtype = np.result_type(elements, values)
+    ((among,), _) = lines_of(elements.astype(dtype, copy=False), 0)
+    ((wanted,), _) = lines_of(values.reshape(-1).astype(dtype, copy=False), 0)
+    length = np.int64(BLOCK_LENGTH)
+    blocks = int(-(-values.size // length))
+    right = np.bool_(side == "right")
+    order = order_of(dtype)
+    arrays = (bits_of(among), bits_of(wanted), order, length, right, result.reshape(-1))
+    run_body(_SEARCH, blocks, arrays, options)
+    return result

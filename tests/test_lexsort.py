@@ -1,0 +1,54 @@
+"""parallel_lexsort: NumPy's lexsort."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from arrays import arrays
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine import parallel_lexsort
+from engine.algorithms import argsort, lexsort
+
+DTYPES = ["?", "i1", "i8", "f8", "M8[s]"]
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Share even a little."""
+    monkeypatch.setattr(argsort, "ALONE_LENGTH_MAX", 1)
+    monkeypatch.setattr(lexsort, "BLOCK_LENGTH", 16)
+
+
+@pytest.mark.usefixtures("small_blocks")
+@given(data=st.data(), count=st.integers(0, 60), at=st.integers(0, 3))
+def test_any_columns(pools, data, count, at):
+    """Of several dtypes and layouts, in blocks."""
+    dtypes = data.draw(st.lists(st.sampled_from(DTYPES), min_size=1, max_size=3))
+    keys = tuple(data.draw(arrays(dtype, (count,))) for dtype in dtypes)
+    result = parallel_lexsort(keys, pool=pools[at])
+    assert result.dtype == np.int64
+    assert np.array_equal(result, np.lexsort(keys))
+
+
+def test_many_rows(pools):
+    """The rows of an array are columns too."""
+    keys = np.random.default_rng(1).integers(0, 30, (3, 50_000))
+    for pool in pools:
+        assert np.array_equal(parallel_lexsort(keys, pool=pool), np.lexsort(keys))
+
+
+@pytest.mark.parametrize(
+    ("keys", "error", "words"),
+    [
+        ((), TypeError, "empty"),
+        (([1, 2], [1]), ValueError, "one length"),
+        ((np.zeros((2, 2)),), ValueError, "one-dimensional"),
+        (([1], ["a"]), TypeError, "key 1 has dtype <U1"),
+        ((pa.array([1]),), TypeError, "key 0 is Arrow data"),
+    ],
+)
+def test_what_is_refused(pool2, keys, error, words):
+    """With the number of the key."""
+    with pytest.raises(error, match=words):
+        parallel_lexsort(keys, pool=pool2)
