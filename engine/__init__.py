@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from engine.algorithms.partition import parallel_partition
     from engine.algorithms.searchsorted import parallel_searchsorted
     from engine.algorithms.sort import parallel_sort
+    from engine.algorithms.topk import parallel_topk
     from engine.algorithms.unique import parallel_unique
     from engine.channel.pipes import Pipe
     from engine.channel.queues import JoinableQueue, Queue, SimpleQueue
@@ -161,6 +162,7 @@ _FOUND_IN = {
     "parallel_partition": "engine.algorithms.partition",
     "parallel_searchsorted": "engine.algorithms.searchsorted",
     "parallel_sort": "engine.algorithms.sort",
+    "parallel_topk": "engine.algorithms.topk",
     "parallel_unique": "engine.algorithms.unique",
     "parent_process": "multiprocessing",
     "set_start_method": "multiprocessing",
@@ -262,6 +264,7 @@ __all__ = [
     "parallel_partition",
     "parallel_searchsorted",
     "parallel_sort",
+    "parallel_topk",
     "parallel_unique",
     "parent_process",
     "set_start_method",

@@ -138,7 +138,8 @@ def draw_sample(bits: np.ndarray[Any, Any], order: np.ndarray[Any, Any]) -> Samp
         direction = 1
     elif np.all(keys[1:] < keys[:-1]):
         direction = -1
-    splitters = np.sort(keys)[_DRAWN - 1 :: _DRAWN][: wanted - 1]
+    step = max(drawn // wanted, 1)
+    splitters = np.sort(keys)[step - 1 :: step][: wanted - 1]
     frequent = splitters[1:][splitters[1:] == splitters[:-1]]
     frequent = frequent[frequent > 0] - np.uint64(1)
     return Sample(np.unique(np.concatenate((splitters, frequent))), direction)
