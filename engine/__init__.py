@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from engine.algorithms.sort import parallel_sort
     from engine.algorithms.topk import parallel_topk
     from engine.algorithms.unique import parallel_unique
+    from engine.algorithms.random import parallel_random
     from engine.channel.pipes import Pipe
     from engine.channel.queues import JoinableQueue, Queue, SimpleQueue
     from engine.contexts import Manager, Process, get_context
@@ -164,6 +165,7 @@ _FOUND_IN = {
     "parallel_sort": "engine.algorithms.sort",
     "parallel_topk": "engine.algorithms.topk",
     "parallel_unique": "engine.algorithms.unique",
+    "parallel_random": "engine.algorithms.random",
     "parent_process": "multiprocessing",
     "set_start_method": "multiprocessing",
     "share": "engine.memory.share",
@@ -266,6 +268,7 @@ __all__ = [
     "parallel_sort",
     "parallel_topk",
     "parallel_unique",
+    "parallel_random",
     "parent_process",
     "set_start_method",
     "share",

@@ -15,6 +15,7 @@ from asv_benchmarks.lines.fresh import line_first_result
 from asv_benchmarks.lines.memory import line_memory
 from asv_benchmarks.lines.region import line_region
 from asv_benchmarks.lines.reduce import line_reduce, line_scan
+from asv_benchmarks.lines.random import line_random
 from asv_benchmarks.lines.row import Row
 from asv_benchmarks.lines.selection import line_filter, line_take
 from asv_benchmarks.lines.soaked import line_deaths
@@ -47,5 +48,6 @@ LINES: dict[str, Callable[..., list[Row]]] = {
     "reduce": line_reduce,
     "scan": line_scan,
     "sort": line_sort,
+    "random": line_random,
 }
 """What measures each line, by its name; with ``quick=True`` in a second, for a try."""
