@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from engine.algorithms.topk import parallel_topk
     from engine.algorithms.unique import parallel_unique
     from engine.algorithms.random import parallel_random
+    from engine.algorithms.rolling import parallel_rolling
     from engine.channel.pipes import Pipe
     from engine.channel.queues import JoinableQueue, Queue, SimpleQueue
     from engine.contexts import Manager, Process, get_context
@@ -166,6 +167,7 @@ _FOUND_IN = {
     "parallel_topk": "engine.algorithms.topk",
     "parallel_unique": "engine.algorithms.unique",
     "parallel_random": "engine.algorithms.random",
+    "parallel_rolling": "engine.algorithms.rolling",
     "parent_process": "multiprocessing",
     "set_start_method": "multiprocessing",
     "share": "engine.memory.share",
@@ -269,6 +271,7 @@ __all__ = [
     "parallel_topk",
     "parallel_unique",
     "parallel_random",
+    "parallel_rolling",
     "parent_process",
     "set_start_method",
     "share",

@@ -167,6 +167,8 @@ def kernel_modules():
 LOOPS = {
     "kernels.draws",
     "kernels.philox",
+    "kernels.rolling",
+    "kernels.rolling_median",
     "kernels.shuffle",
     "kernels.ziggurat",
 }

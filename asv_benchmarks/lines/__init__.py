@@ -16,6 +16,7 @@ from asv_benchmarks.lines.memory import line_memory
 from asv_benchmarks.lines.region import line_region
 from asv_benchmarks.lines.reduce import line_reduce, line_scan
 from asv_benchmarks.lines.random import line_random
+from asv_benchmarks.lines.rolling import line_rolling
 from asv_benchmarks.lines.row import Row
 from asv_benchmarks.lines.selection import line_filter, line_take
 from asv_benchmarks.lines.soaked import line_deaths
@@ -49,5 +50,6 @@ LINES: dict[str, Callable[..., list[Row]]] = {
     "scan": line_scan,
     "sort": line_sort,
     "random": line_random,
+    "rolling": line_rolling,
 }
 """What measures each line, by its name; with ``quick=True`` in a second, for a try."""
