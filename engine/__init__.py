@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from engine.algorithms.unique import parallel_unique
     from engine.algorithms.random import parallel_random
     from engine.algorithms.rolling import parallel_rolling
+    from engine.algorithms.stencil import parallel_stencil
     from engine.channel.pipes import Pipe
     from engine.channel.queues import JoinableQueue, Queue, SimpleQueue
     from engine.contexts import Manager, Process, get_context
@@ -168,6 +169,7 @@ _FOUND_IN = {
     "parallel_unique": "engine.algorithms.unique",
     "parallel_random": "engine.algorithms.random",
     "parallel_rolling": "engine.algorithms.rolling",
+    "parallel_stencil": "engine.algorithms.stencil",
     "parent_process": "multiprocessing",
     "set_start_method": "multiprocessing",
     "share": "engine.memory.share",
@@ -272,6 +274,7 @@ __all__ = [
     "parallel_unique",
     "parallel_random",
     "parallel_rolling",
+    "parallel_stencil",
     "parent_process",
     "set_start_method",
     "share",

@@ -170,6 +170,7 @@ LOOPS = {
     "kernels.rolling",
     "kernels.rolling_median",
     "kernels.shuffle",
+    "kernels.stencil",
     "kernels.ziggurat",
 }
 

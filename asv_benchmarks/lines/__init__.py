@@ -21,6 +21,7 @@ from asv_benchmarks.lines.row import Row
 from asv_benchmarks.lines.selection import line_filter, line_take
 from asv_benchmarks.lines.soaked import line_deaths
 from asv_benchmarks.lines.sort import line_sort
+from asv_benchmarks.lines.stencil import line_stencil
 from asv_benchmarks.lines.stream import line_stream
 from asv_benchmarks.lines.sync import line_barrier, line_lock
 from asv_benchmarks.lines.tasks import line_pool_map
@@ -51,5 +52,6 @@ LINES: dict[str, Callable[..., list[Row]]] = {
     "sort": line_sort,
     "random": line_random,
     "rolling": line_rolling,
+    "stencil": line_stencil,
 }
 """What measures each line, by its name; with ``quick=True`` in a second, for a try."""

@@ -1,0 +1,261 @@
+"""parallel_stencil: a function of each cell and its neighbours, again and again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numba.np import numpy_support
+
+from engine.algorithms.arguments import is_arrow, run_call
+from engine.algorithms.bodies import run_body
+from engine.algorithms.kernel_errors import kernel_errors
+from engine.algorithms.neighbourhood import NeighbourhoodType
+from engine.algorithms.operands import check_outputs, refuse_masked
+from engine.algorithms.remaining_time import each_phase
+from engine.algorithms.stencil_body import stencil_body
+from engine.errors import KernelTypeError
+from engine.memory.arrays import empty, is_shared_array
+from engine.memory.ledger import count_copy
+from engine.pool.cells import Cell
+from engine.pool.checks import whole_number
+from engine.pool.functions import CompilableFunction, compilable, name_of
+from engine.pool.kernel import output_cells
+from kernels.stencil import CONSTANT, NEAREST, PERIODIC, REFLECT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from engine.pool.native import CallOptions
+    from engine.pool.pool import Pool
+
+__all__ = ["parallel_stencil"]
+
+# A block and its results should stay in the second cache together.
+BLOCK_BYTES = 1 << 19
+
+# Blocks that an array should have at least, so that uneven workers balance.
+_BLOCKS_MIN = 16
+
+# Steps of a phase: so many that what is computed twice is at most about a fifth.
+_STEPS_MAX = 16
+_ROWS_PER_STEP = 8
+
+_DIMENSIONS_MAX = 3
+
+_RULES = {"constant": CONSTANT, "reflect": REFLECT, "nearest": NEAREST, "periodic": PERIODIC}
+
+# Which kinds of number can hold which: a result of a later one does not go into an earlier one.
+_KINDS = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
+
+
+def parallel_stencil(
+    kernel: Callable[..., Any],
+    a: Any,
+    *,
+    halo: int | Sequence[int],
+    steps: int = 1,
+    boundary: str = "constant",
+    cval: complex = 0.0,
+    out: np.ndarray[Any, Any] | None = None,
+    pool: Pool | None = None,
+    timeout: float | None = None,
+) -> Any:
+    """Replace every cell by a function of it and its neighbours, `steps` times.
+
+    Parameters
+    ----------
+    kernel : callable
+        ``kernel(a)``, an ``@njit`` or plain Python function, which is compiled.  It
+        indexes its argument by distances from the cell: in two dimensions ``a[0, 0]``
+        is the cell, ``a[-1, 0]`` the one before it along the first axis, and in one
+        dimension ``a[1]`` the next one.  Distances may be computed, and loops over
+        them be written.  It returns the new value of the cell.
+    a : array_like
+        Of one to three dimensions, of numbers of at most 64 bits a part; not float16.
+    halo : int or sequence of int
+        How far the kernel looks along every axis, or along each.
+    steps : int, default 1
+        How often, 0 or more; every step sees what the one before it made.
+    boundary : {"constant", "reflect", "nearest", "periodic"}
+        What lies beyond the edges, in every step: `cval`; the cells inside, mirrored
+        about the edge (``d c b a | a b c d | d c b a``); the last cell; or the cells at
+        the other end.  These are the modes ``constant``, ``reflect``, ``nearest`` and
+        ``grid-wrap`` of `scipy.ndimage`.
+    cval : number, default 0.0
+        For ``"constant"``.
+    out : ndarray, optional
+        Where to write the result; of the shape and dtype of `a`, and `a` itself if you
+        like.
+    pool, timeout
+        As in `parallel_map`.
+
+    Returns
+    -------
+    ndarray
+        Of the shape and dtype of `a`, in shared memory; `out` if given.
+
+    Raises
+    ------
+    KernelTypeError
+        The kernel does not compile, or returns what `a` cannot hold.
+    TypeError, ValueError
+        Naming the argument that does not fit; nothing has been written then.
+    IndexError
+        The kernel looked further than `halo`.
+
+    Notes
+    -----
+    Integers are stored modulo the size of their dtype.  NaN and infinities go where the
+    kernel takes them.  Blocks of rows are copied, and several steps are made while they
+    are in the cache, for which some cells beside a block are computed twice [1]_; what is
+    computed for a cell is the same however often and wherever it is.  An array that is
+    not in shared memory is copied once if workers are needed.
+
+    References
+    ----------
+    .. [1] J. Meng and K. Skadron, "Performance Modeling and Automatic Ghost Zone
+       Optimization for Iterative Stencil Loops on GPUs", ICS'09.
+
+    Examples
+    --------
+    >>> import engine
+    >>> engine.parallel_stencil(lambda a: a[-1] + a[0] + a[1], [1, 2, 3, 4], halo=1)
+    array([3, 6, 9, 7])
+    """
+    if not callable(kernel):
+        message = f"kernel must be callable, not {type(kernel).__name__}"
+        raise TypeError(message)
+    if is_arrow(a):
+        message = "a is Arrow data; pass its NumPy view (to_numpy())"
+        raise TypeError(message)
+    refuse_masked([a])
+    array = _native(np.asarray(a))
+    reach = _halo(halo, array.ndim)
+    steps = whole_number(steps, "steps", 0)
+    if boundary not in _RULES:
+        message = f"boundary {boundary!r} is not known; take one of {', '.join(_RULES)}"
+        raise ValueError(message)
+    if out is not None:
+        (out,) = check_outputs(out, 1, array.shape, is_tuple=False)
+        if out.dtype != array.dtype:
+            message = f"out= must have the dtype of a, {array.dtype}, not {out.dtype}"
+            raise TypeError(message)
+    hint = "Pass a function of one argument that is indexed by distances and returns a number."
+    with kernel_errors(name_of(kernel), (array.dtype,), hint):
+        function = compilable(kernel)
+    _check_result(function, array.dtype, reach)
+    arguments = [np.int64(_RULES[boundary]), _outside(cval, array.dtype)]
+
+    def run(options: CallOptions) -> np.ndarray[Any, Any]:
+        return _run(stencil_body(function, reach), array, out, (steps, reach), arguments, options)
+
+    return run_call(
+        run, pool=pool, grain=None, timeout=timeout, progress=False, what=name_of(kernel)
+    )
+
+
+def _run(
+    body: CompilableFunction,
+    array: np.ndarray[Any, Any],
+    out: np.ndarray[Any, Any] | None,
+    how: tuple[int, tuple[int, ...]],
+    arguments: list[Any],
+    options: CallOptions,
+) -> np.ndarray[Any, Any]:
+    steps, reach = how
+    block, at_once = _blocks(array, steps, reach[0])
+    phases = -(-steps // at_once) if array.size else 0
+    direct = out is not None and is_shared_array(out)
+    if phases < 2:  # noqa: PLR2004 - the one phase would read what it writes
+        direct = direct and not np.may_share_memory(array, out)  # type: ignore[arg-type]
+    result = out if direct and out is not None else empty(array.shape, array.dtype)
+    now = each_phase(options, body.name)
+    source, done = array, 0
+    spare: list[np.ndarray[Any, Any]] = []
+    for phase in range(phases):
+        target = result
+        if phase < phases - 1:
+            target = spare.pop() if spare else empty(array.shape, array.dtype)
+        count = min(at_once, steps - done)
+        numbers = [np.int64(count), np.int64(block)]
+        blocks = -(-len(array) // block)
+        run_body(body, blocks, [source, target, *numbers, *arguments], now())
+        if phase:
+            spare.append(source)
+        source, done = target, done + count
+    if not phases:
+        result[...] = array
+    if out is None or direct:
+        return result
+    out[...] = result
+    return out
+
+
+def _blocks(array: np.ndarray[Any, Any], steps: int, reach: int) -> tuple[int, int]:
+    """Choose the rows of a block and the steps of a phase, by the array alone."""
+    row_bytes = max(array.nbytes // max(len(array), 1), 1)
+    rows = min(BLOCK_BYTES // row_bytes, -(-len(array) // _BLOCKS_MIN))
+    rows = max(rows, _ROWS_PER_STEP * max(reach, 1))
+    at_once = rows // (_ROWS_PER_STEP * max(reach, 1))
+    return rows, max(min(at_once, steps, _STEPS_MAX), 1)
+
+
+def _check_result(
+    function: CompilableFunction, dtype: np.dtype[Any], halo: tuple[int, ...]
+) -> None:
+    """Compile the types of a kernel.
+
+    Raises
+    ------
+    KernelTypeError
+    """
+    kind = NeighbourhoodType(numpy_support.from_dtype(dtype), halo)
+    outputs, is_tuple = output_cells(function, (Cell(kind, dtype.str),))
+    returned = np.dtype(outputs[0].storage)
+    if is_tuple or _KINDS.get(returned.kind, len(_KINDS)) > _KINDS[dtype.kind]:
+        what = "a tuple" if is_tuple else str(returned)
+        raise KernelTypeError(
+            kernel=function.name,
+            argument_types=(str(dtype),),
+            reason=f"it returns {what}, which an array of {dtype} cannot hold",
+            hint="Convert the array, for instance by a.astype(float), or the result.",
+        )
+
+
+def _native(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    if array.dtype.kind not in _KINDS or array.dtype.char in "egG":
+        message = f"a has dtype {array.dtype}; it must hold numbers that compiled code can take"
+        raise TypeError(message)
+    if not 1 <= array.ndim <= _DIMENSIONS_MAX:
+        message = f"a must have one to three dimensions, not {array.ndim}"
+        raise ValueError(message)
+    if not array.dtype.isnative:
+        count_copy("byte order", array.nbytes)
+        array = array.astype(array.dtype.newbyteorder("="))
+    return array
+
+
+def _halo(halo: Any, ndim: int) -> tuple[int, ...]:
+    each = tuple(halo) if np.iterable(halo) else (halo,) * ndim
+    if len(each) != ndim:
+        message = f"halo has {len(each)} numbers, but a has {ndim} dimensions"
+        raise ValueError(message)
+    return tuple(whole_number(one, "halo", 0) for one in each)
+
+
+def _outside(cval: Any, dtype: np.dtype[Any]) -> Any:
+    """Bring the constant into the array's dtype."""
+    try:
+        value = np.asarray(cval)
+        converted = value.astype(dtype)
+    except (TypeError, ValueError):
+        message = f"cval must be a number, not {cval!r}"
+        raise TypeError(message) from None
+    if value.ndim or value.dtype.kind not in _KINDS:
+        message = f"cval must be a number, not {cval!r}"
+        raise TypeError(message)
+    if _KINDS[dtype.kind] < _KINDS["f"] and converted != value:
+        message = f"cval {cval!r} cannot be held by an array of {dtype}"
+        raise ValueError(message)
+    return converted[()]
