@@ -76,12 +76,24 @@ def _copy(source: np.ndarray, target: np.ndarray) -> None:
 
 
 @njit(cache=True)
+def _copy_row(values: np.ndarray, source: int, target: int) -> None:
+    # Loops, because numba takes seconds to compile the copy of a slice.
+    if values.ndim == 1:
+        values[target] = values[source]
+    elif values.ndim == 2:  # noqa: PLR2004 - dimensions
+        _copy(values[source], values[target])
+    else:
+        for line in range(values.shape[1]):
+            _copy(values[source, line], values[target, line])
+
+
+@njit(cache=True)
 def _fill_along(values: np.ndarray, halo: int, rule: int) -> None:
     """Fill the room at both ends of the first axis."""
     length = len(values) - 2 * halo
     for at in range(halo):
-        values[at] = values[halo + _inside(at - halo, length, rule)]
-        values[halo + length + at] = values[halo + _inside(length + at, length, rule)]
+        _copy_row(values, halo + _inside(at - halo, length, rule), at)
+        _copy_row(values, halo + _inside(length + at, length, rule), halo + length + at)
 
 
 @njit(cache=True)
@@ -109,6 +121,6 @@ def fill_ends(values: np.ndarray, first: int, last: int, rows: int, rule: int, h
     """
     for at in range(halo):
         if first >= 0:
-            values[first - halo + at] = values[first + _inside(at - halo, rows, rule)]
+            _copy_row(values, first + _inside(at - halo, rows, rule), first - halo + at)
         if last >= 0:
-            values[last + at] = values[last - rows + _inside(rows + at, rows, rule)]
+            _copy_row(values, last - rows + _inside(rows + at, rows, rule), last + at)

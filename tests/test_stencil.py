@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pyarrow as pa
 import pytest
-from arrays import INTEGERS, LAYOUTS, layouts, numbers
+from arrays import LAYOUTS, layouts, numbers
 from faults import beside, is_whole, kill_inside
 from hypothesis import given
 from hypothesis import strategies as st
@@ -96,7 +96,7 @@ def test_steps_are_those_of_padded_arrays(pools, data, rule, steps, ndim):
         assert np.array_equal(ours, twin)
 
 
-@pytest.mark.parametrize("dtype", [*INTEGERS, "f4", "f8", "c16"])
+@pytest.mark.parametrize("dtype", ["i1", "u8", "f4", "c16"])
 def test_dtypes(pool2, dtype):
     """What is computed is stored in the array's own dtype."""
     a = numbers((20, 9), "i1", 1).astype(dtype)
@@ -180,14 +180,16 @@ def test_nobody_looks_further_than_the_halo(pools, distance):
     """Constant or computed, the distance is refused."""
     a = np.zeros(30)
 
+    def constant(a):
+        return a[distance]
+
     def computed(a):
         return a[int(a[0]) + distance]
 
-    for pool in pools:
-        with pytest.raises(IndexError, match="halo"):
-            parallel_stencil(computed, a, halo=1, pool=pool)
-        with pytest.raises(IndexError, match="halo"):
-            parallel_stencil(lambda a: a[distance], a, halo=1, pool=pool)
+    for kernel in (constant, computed):
+        for pool in pools:
+            with pytest.raises(IndexError, match="halo"):
+                parallel_stencil(kernel, a, halo=1, pool=pool)
 
 
 def test_workers_compute_the_same(isolated_pool):

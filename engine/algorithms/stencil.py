@@ -106,7 +106,8 @@ def parallel_stencil(
 
     Notes
     -----
-    Integers are stored modulo the size of their dtype.  NaN and infinities go where the
+    Integers are stored modulo the size of their dtype.  An array that is not C-ordered is
+    copied.  NaN and infinities go where the
     kernel takes them.  Blocks of rows are copied, and several steps are made while they
     are in the cache, for which some cells beside a block are computed twice [1]_; what is
     computed for a cell is the same however often and wherever it is.  An array that is
@@ -130,7 +131,7 @@ def parallel_stencil(
         message = "a is Arrow data; pass its NumPy view (to_numpy())"
         raise TypeError(message)
     refuse_masked([a])
-    array = _native(np.asarray(a))
+    array = _dense(np.asarray(a))
     reach = _halo(halo, array.ndim)
     steps = whole_number(steps, "steps", 0)
     if boundary not in _RULES:
@@ -166,7 +167,7 @@ def _run(
     steps, reach = how
     block, at_once = _blocks(array, steps, reach[0])
     phases = -(-steps // at_once) if array.size else 0
-    direct = out is not None and is_shared_array(out)
+    direct = out is not None and is_shared_array(out) and out.flags.c_contiguous
     if phases < 2:  # noqa: PLR2004 - the one phase would read what it writes
         direct = direct and not np.may_share_memory(array, out)  # type: ignore[arg-type]
     result = out if direct and out is not None else empty(array.shape, array.dtype)
@@ -180,7 +181,10 @@ def _run(
         count = min(at_once, steps - done)
         numbers = [np.int64(count), np.int64(block)]
         blocks = -(-len(array) // block)
-        run_body(body, blocks, [source, target, *numbers, *arguments], now())
+        # Read-only and dense in every phase, so that one body is compiled for all of them.
+        seen = source.view()
+        seen.flags.writeable = False
+        run_body(body, blocks, [seen, target, *numbers, *arguments], now())
         if phase:
             spare.append(source)
         source, done = target, done + count
@@ -223,7 +227,7 @@ def _check_result(
         )
 
 
-def _native(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _dense(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     if array.dtype.kind not in _KINDS or array.dtype.char in "egG":
         message = f"a has dtype {array.dtype}; it must hold numbers that compiled code can take"
         raise TypeError(message)
@@ -232,7 +236,10 @@ def _native(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         raise ValueError(message)
     if not array.dtype.isnative:
         count_copy("byte order", array.nbytes)
-        array = array.astype(array.dtype.newbyteorder("="))
+        return array.astype(array.dtype.newbyteorder("="), "C")
+    if not array.flags.c_contiguous:
+        count_copy("core layout", array.nbytes)
+        return np.ascontiguousarray(array)
     return array
 
 
