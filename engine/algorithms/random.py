@@ -103,7 +103,7 @@ def parallel_random(
     --------
     >>> import engine
     >>> engine.parallel_random("integers", 5, seed=7, low=1, high=7)
-    array([6, 4, 2, 5, 2])
+    array([4, 3, 6, 4, 3])
     >>> long = engine.parallel_random("normal", (1000, 10), seed=1)
     >>> bool((long[:2].ravel() == engine.parallel_random("normal", 20, seed=1)).all())
     True
