@@ -110,18 +110,16 @@ def main(length: int = 4000, **options: Any) -> bool:
     """Compare two random sequences in both ways, and tell whether the tables are the same."""
     rng = np.random.default_rng(1974)
     a, b = (rng.integers(0, 4, size, np.uint8) for size in (length, length + length // 10))
-    # What is measured below is compiled and has its workers.
-    distances(a[:2], b[:2], **options)
-    distances_serially(a[:2], b[:2])
-    begin = perf_counter()
-    distance, table = distances(a, b, **options)
-    parallel_s = perf_counter() - begin
-    begin = perf_counter()
-    expected = distances_serially(a, b)
-    serial_s = perf_counter() - begin
+    # The first time compiles, starts workers and touches new memory; the second is measured.
+    for _ in range(2):
+        begin = perf_counter()
+        distance, table = distances(a, b, **options)
+        between = perf_counter()
+        expected = distances_serially(a, b)
+        end = perf_counter()
     same = distance == expected[-1, -1] and np.array_equal(table, expected)
     print(f"edit distance of {len(a)} and {len(b)} symbols: {distance}")
-    print(f"ranks: {parallel_s:.3f} s, one process: {serial_s:.3f} s, same table: {same}")
+    print(f"ranks {between - begin:.3f} s, one process {end - between:.3f} s, same table: {same}")
     return bool(same)
 
 
