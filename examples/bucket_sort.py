@@ -92,7 +92,7 @@ def bucket_sort(keys: Ints, limit: int, buckets: int = BUCKETS, **options: Any) 
 
 
 @njit
-def bucket_sort_serially(keys: Ints, limit: int, buckets: int = BUCKETS) -> Ints:
+def bucket_sort_serially(keys: Ints, limit: int, buckets: int) -> Ints:
     """The same by one process."""
     width = (limit + buckets - 1) // buckets
     ends = np.zeros(buckets, np.int64)
@@ -123,7 +123,7 @@ def main(length: int = 2_000_000, **options: Any) -> bool:
         begin = perf_counter()
         ordered = bucket_sort(keys, limit, **options)
         between = perf_counter()
-        expected = bucket_sort_serially(keys, limit)
+        expected = bucket_sort_serially(keys, limit, BUCKETS)
         end = perf_counter()
     same = np.array_equal(ordered, expected)
     print(f"{length} keys in {BUCKETS} buckets, from {ordered[0]} to {ordered[-1]}")
