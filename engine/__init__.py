@@ -28,30 +28,28 @@ if TYPE_CHECKING:
         set_start_method,
     )
 
+    from engine.algorithms.argsort import parallel_argsort
     from engine.algorithms.bincount import parallel_bincount
     from engine.algorithms.filter import parallel_filter
-    from engine.algorithms.argsort import parallel_argsort
     from engine.algorithms.for_each import parallel_for
     from engine.algorithms.groupby import parallel_groupby
     from engine.algorithms.histogram import parallel_histogram
-    from engine.algorithms.map import parallel_map
-    from engine.algorithms.map_chunks import parallel_map_chunks
-    from engine.algorithms.take import parallel_take
-    from engine.algorithms.where import parallel_where
-    from engine.algorithms.reduce import parallel_reduce
-    from engine.algorithms.reduction import Reduction
-    from engine.algorithms.scan import parallel_scan
     from engine.algorithms.lexsort import parallel_lexsort
     from engine.algorithms.map import parallel_map
     from engine.algorithms.map_chunks import parallel_map_chunks
     from engine.algorithms.partition import parallel_partition
+    from engine.algorithms.random import parallel_random
+    from engine.algorithms.reduce import parallel_reduce
+    from engine.algorithms.reduction import Reduction
+    from engine.algorithms.rolling import parallel_rolling
+    from engine.algorithms.scan import parallel_scan
     from engine.algorithms.searchsorted import parallel_searchsorted
     from engine.algorithms.sort import parallel_sort
+    from engine.algorithms.stencil import parallel_stencil
+    from engine.algorithms.take import parallel_take
     from engine.algorithms.topk import parallel_topk
     from engine.algorithms.unique import parallel_unique
-    from engine.algorithms.random import parallel_random
-    from engine.algorithms.rolling import parallel_rolling
-    from engine.algorithms.stencil import parallel_stencil
+    from engine.algorithms.where import parallel_where
     from engine.channel.pipes import Pipe
     from engine.channel.queues import JoinableQueue, Queue, SimpleQueue
     from engine.contexts import Manager, Process, get_context
@@ -146,30 +144,28 @@ _FOUND_IN = {
     "info": "engine.status",
     "is_shared": "engine.memory.share",
     "log_to_stderr": "multiprocessing",
+    "parallel_argsort": "engine.algorithms.argsort",
     "parallel_bincount": "engine.algorithms.bincount",
     "parallel_filter": "engine.algorithms.filter",
-    "parallel_argsort": "engine.algorithms.argsort",
     "parallel_for": "engine.algorithms.for_each",
     "parallel_groupby": "engine.algorithms.groupby",
     "parallel_histogram": "engine.algorithms.histogram",
-    "parallel_map": "engine.algorithms.map",
-    "parallel_map_chunks": "engine.algorithms.map_chunks",
-    "parallel_region": "engine.team.region",
-    "parallel_take": "engine.algorithms.take",
-    "parallel_where": "engine.algorithms.where",
-    "parallel_reduce": "engine.algorithms.reduce",
-    "parallel_scan": "engine.algorithms.scan",
     "parallel_lexsort": "engine.algorithms.lexsort",
     "parallel_map": "engine.algorithms.map",
     "parallel_map_chunks": "engine.algorithms.map_chunks",
     "parallel_partition": "engine.algorithms.partition",
+    "parallel_random": "engine.algorithms.random",
+    "parallel_reduce": "engine.algorithms.reduce",
+    "parallel_region": "engine.team.region",
+    "parallel_rolling": "engine.algorithms.rolling",
+    "parallel_scan": "engine.algorithms.scan",
     "parallel_searchsorted": "engine.algorithms.searchsorted",
     "parallel_sort": "engine.algorithms.sort",
+    "parallel_stencil": "engine.algorithms.stencil",
+    "parallel_take": "engine.algorithms.take",
     "parallel_topk": "engine.algorithms.topk",
     "parallel_unique": "engine.algorithms.unique",
-    "parallel_random": "engine.algorithms.random",
-    "parallel_rolling": "engine.algorithms.rolling",
-    "parallel_stencil": "engine.algorithms.stencil",
+    "parallel_where": "engine.algorithms.where",
     "parent_process": "multiprocessing",
     "set_start_method": "multiprocessing",
     "share": "engine.memory.share",
@@ -251,30 +247,28 @@ __all__ = [
     "info",
     "is_shared",
     "log_to_stderr",
+    "parallel_argsort",
     "parallel_bincount",
     "parallel_filter",
-    "parallel_argsort",
     "parallel_for",
     "parallel_groupby",
     "parallel_histogram",
-    "parallel_map",
-    "parallel_map_chunks",
-    "parallel_region",
-    "parallel_take",
-    "parallel_where",
-    "parallel_reduce",
-    "parallel_scan",
     "parallel_lexsort",
     "parallel_map",
     "parallel_map_chunks",
     "parallel_partition",
+    "parallel_random",
+    "parallel_reduce",
+    "parallel_region",
+    "parallel_rolling",
+    "parallel_scan",
     "parallel_searchsorted",
     "parallel_sort",
+    "parallel_stencil",
+    "parallel_take",
     "parallel_topk",
     "parallel_unique",
-    "parallel_random",
-    "parallel_rolling",
-    "parallel_stencil",
+    "parallel_where",
     "parent_process",
     "set_start_method",
     "share",

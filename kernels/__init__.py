@@ -5,9 +5,9 @@ Python objects.  It can be called from Python, from other compiled code, or hand
 ``engine.parallel_map`` to run over whole arrays.  The package imports numba and nothing of the
 engine, because a kernel knows nothing of processes.
 
-The modules named in ``LOOPS`` hold something else: loops over blocks of whole arrays, of which the
-engine's algorithms are made.  They are imported from their modules, so that a program loads those
-that it runs.
+`kernels.loops` holds something else: loops over blocks of whole arrays, of which the engine's
+algorithms are made.  They are imported from their modules, so that a program loads those that it
+runs.
 """
 
 from kernels.finance import black_scholes, black_scholes_call
@@ -20,5 +20,3 @@ __all__ = [
     "great_circle_miles",
     "mandelbrot",
 ]
-
-LOOPS = ("bits", "counting", "grouping", "selection")

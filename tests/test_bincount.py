@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twins import same_bits
 
 from engine import parallel_bincount
-from engine.algorithms import blocks
+from engine.algorithms.phases import blocks
 
 which_pool = st.integers(0, 3)
 

@@ -7,8 +7,8 @@ import pytest
 from faults import assert_still_works, eventually, slow_twice
 
 import engine
-from engine.algorithms.operands import elementwise_operand
-from engine.algorithms.typed_kernel import typed_kernel
+from engine.algorithms.inputs.operands import elementwise_operand
+from engine.algorithms.maps.typed_kernel import typed_kernel
 from engine.atomics import load_word, store_word
 from engine.memory.arena import arena
 from engine.memory.arrays import address_of

@@ -15,7 +15,7 @@ from twins import same_bits
 
 import engine
 from engine import KernelTypeError, parallel_filter
-from engine.algorithms import blocks
+from engine.algorithms.phases import blocks
 
 DTYPES = ["?", *INTEGERS, "f2", *FLOATS, "g", *COMPLEX, *TIMES, "S3", "U2", "V7", "i4,f8"]
 which_pool = st.integers(0, 3)

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import parallel_groupby
-from engine.algorithms import blocks, grouping
-from engine.algorithms.aggregates import AGGREGATES
+from engine.algorithms.groups import grouping
+from engine.algorithms.groups.aggregates import AGGREGATES
+from engine.algorithms.phases import blocks
 
 which_pool = st.integers(0, 3)
 

@@ -12,7 +12,7 @@ from twins import same_bits
 
 import engine
 from engine import parallel_histogram
-from engine.algorithms import blocks
+from engine.algorithms.phases import blocks
 
 which_pool = st.integers(0, 3)
 

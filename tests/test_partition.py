@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 import engine
 from engine import parallel_partition
-from engine.algorithms import partition, sort_lines, sort_partition
+from engine.algorithms import partition
+from engine.algorithms.sorting import buckets as sort_partition
+from engine.algorithms.sorting import lines as sort_lines
 
 DTYPES = ["?", "i1", "i8", "f8", "m8[s]"]
 

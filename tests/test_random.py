@@ -14,10 +14,11 @@ from numba import njit
 
 import engine
 from engine import parallel_random
-from engine.algorithms import permutation, random
-from kernels import philox as philox_kernels
-from kernels import ziggurat
-from kernels.draws import bounded
+from engine.algorithms import random
+from engine.algorithms.draws import permutation
+from kernels.loops import philox as philox_kernels
+from kernels.loops import ziggurat
+from kernels.loops.draws import bounded
 
 FLOATS = ["uniform", "normal", "exponential"]
 COUNT = 200_000

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import parallel_random
-from engine.algorithms import permutation
+from engine.algorithms.draws import permutation
 
 
 @pytest.fixture(scope="module", autouse=True)

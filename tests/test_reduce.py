@@ -11,8 +11,8 @@ from numba import njit
 
 import engine
 from engine import Reduction, parallel_reduce
-from engine.algorithms import fold_blocks
-from engine.algorithms.reduce_names import NAMES
+from engine.algorithms.folds import blocks as fold_blocks
+from engine.algorithms.folds.names import NAMES
 
 ARITHMETIC = ("sum", "prod", "mean", "var", "std")
 ORDER = ("min", "max", "argmin", "argmax")

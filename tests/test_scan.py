@@ -14,7 +14,7 @@ from numba import njit
 
 import engine
 from engine import parallel_scan
-from engine.algorithms import scan_blocks
+from engine.algorithms.scans import blocks as scan_blocks
 
 TWINS = {
     "sum": np.cumsum,

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 import engine
 from engine import parallel_argsort, parallel_sort
-from engine.algorithms import argsort, sort, sort_lines, sort_partition
+from engine.algorithms import argsort, sort
+from engine.algorithms.sorting import buckets as sort_partition
+from engine.algorithms.sorting import lines as sort_lines
 
 DTYPES = ["?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", *TIMES[:3]]
 

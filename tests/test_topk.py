@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 import engine
 from engine import parallel_topk
-from engine.algorithms import sort_partition, topk
+from engine.algorithms import topk
+from engine.algorithms.sorting import buckets as sort_partition
 
 # Of two sizes only, because each is compiled anew.
 DTYPES = ["?", "i1", "u1", "i8", "u8", "f8", "M8[s]", "m8[ns]"]

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 import engine
 from engine import parallel_unique
-from engine.algorithms import sort_lines, sort_partition, unique
+from engine.algorithms import unique
+from engine.algorithms.sorting import buckets as sort_partition
+from engine.algorithms.sorting import lines as sort_lines
 
 # Of two sizes only, because each is compiled anew.
 DTYPES = ["?", "i1", "i8", "f8", "M8[s]", "m8[us]"]

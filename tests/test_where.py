@@ -23,7 +23,7 @@ from twins import same_bits
 
 import engine
 from engine import parallel_where
-from engine.algorithms import blocks
+from engine.algorithms.phases import blocks
 
 which_pool = st.integers(0, 3)
 NUMBERS = ["?", *INTEGERS, "f2", *FLOATS, *COMPLEX]

@@ -13,9 +13,9 @@ from asv_benchmarks.lines.compute import line_black_scholes, line_mandelbrot
 from asv_benchmarks.lines.counting import line_groupby, line_histogram
 from asv_benchmarks.lines.fresh import line_first_result
 from asv_benchmarks.lines.memory import line_memory
-from asv_benchmarks.lines.region import line_region
-from asv_benchmarks.lines.reduce import line_reduce, line_scan
 from asv_benchmarks.lines.random import line_random
+from asv_benchmarks.lines.reduce import line_reduce, line_scan
+from asv_benchmarks.lines.region import line_region
 from asv_benchmarks.lines.rolling import line_rolling
 from asv_benchmarks.lines.row import Row
 from asv_benchmarks.lines.selection import line_filter, line_take

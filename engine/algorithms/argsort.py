@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from engine.algorithms.arguments import is_arrow, run_call
+from engine.algorithms.inputs.arguments import is_arrow, run_call
 from engine.algorithms.sort import ALONE_LENGTH_MAX
-from engine.algorithms.sort_lines import argsort_lines, lines_of
-from engine.algorithms.sort_order import bits_of, order_of, sortable
+from engine.algorithms.sorting.lines import argsort_lines, lines_of
+from engine.algorithms.sorting.order import bits_of, order_of, sortable
 from engine.memory.arrays import empty
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def parallel_argsort(
     def run(options: CallOptions) -> Any:
         if is_arrow(x):
             # Late, because importing pyarrow takes a third of the time of importing this.
-            from engine.algorithms.arrow_sort import argsort_arrow
+            from engine.algorithms.sorting.arrow import argsort_arrow
 
             return argsort_arrow(x, axis, options)
         return argsort_array(sortable(x, "parallel_argsort"), axis, options)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.algorithms.arguments import run_call
-from engine.algorithms.blocks import run_groups, within_reach
-from engine.algorithms.counted import as_counted, as_weights, bounds_of, summed
-from kernels import counting
+from engine.algorithms.inputs.arguments import run_call
+from engine.algorithms.inputs.counted import as_counted, as_weights, bounds_of, summed
+from engine.algorithms.phases.blocks import run_groups, within_reach
+from kernels.loops import counting
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -40,7 +40,7 @@ def parallel_bincount(
     minlength : int
         The result has at least so many entries.
     pool, timeout
-        As in `parallel_map`; the timeout is that of each of the phases.
+        As in `parallel_map`.
 
     Returns
     -------

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.algorithms.arguments import is_arrow, run_call
-from engine.algorithms.compaction import Compaction
-from engine.algorithms.map import parallel_map
-from engine.algorithms.operands import refuse_masked
-from engine.algorithms.words import refuse_objects
+from engine.algorithms.inputs.arguments import is_arrow, run_call
+from engine.algorithms.inputs.operands import refuse_masked
+from engine.algorithms.inputs.words import refuse_objects
+from engine.algorithms.map import map_within
+from engine.algorithms.selection.compaction import Compaction
 from engine.pool.functions import name_of
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def parallel_filter(
         chunked arrays of any type.  Or one Arrow table or record batch, whose columns are the
         function's arguments.
     pool, timeout
-        As in `parallel_map`; the timeout is that of each of the phases.
+        As in `parallel_map`.
 
     Returns
     -------
@@ -132,7 +132,7 @@ def _called(func: Callable[..., Any], arrays: tuple[Any, ...], options: CallOpti
                 "of one. Compute a mask of its rows, and pass that"
             )
             raise ValueError(message)
-    mask = parallel_map(func, *arrays, pool=options.pool, timeout=options.timeout_s)
+    mask = map_within(options, func, arrays)
     kind = getattr(mask, "dtype", None) if isinstance(mask, np.ndarray) else _arrow_type(mask)
     if kind != np.bool_ and str(kind) != "bool":
         returned = "a tuple" if isinstance(mask, tuple) else str(kind)
@@ -148,7 +148,7 @@ def _arrow_type(mask: Any) -> Any:
 def _flags(mask: Any, count: int, options: CallOptions) -> np.ndarray[Any, Any]:
     """Bring a mask into one byte a row."""
     if is_arrow(mask):
-        from engine.algorithms import arrow_filter
+        from engine.algorithms.selection import arrow_filter
 
         flags = arrow_filter.flags_of_mask(mask, options)
     else:
@@ -174,7 +174,7 @@ def _filtered(
     columns: list[Any], flags: np.ndarray[Any, Any], options: CallOptions
 ) -> tuple[Any, ...]:
     if any(not isinstance(one, np.ndarray) for one in columns):
-        from engine.algorithms import arrow_filter
+        from engine.algorithms.selection import arrow_filter
 
         return arrow_filter.filter_columns(columns, flags, options)
     compaction = Compaction(flags, options)

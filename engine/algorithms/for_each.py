@@ -5,9 +5,9 @@ from __future__ import annotations
 import operator
 from typing import TYPE_CHECKING, Any
 
-from engine.algorithms.arguments import is_arrow, run_call
-from engine.algorithms.bodies import run_body
-from engine.algorithms.kernel_errors import kernel_errors
+from engine.algorithms.inputs.arguments import is_arrow, run_call
+from engine.algorithms.inputs.kernel_errors import kernel_errors
+from engine.algorithms.phases.bodies import run_body
 from engine.pool.functions import compilable, name_of
 from engine.pool.job import ATTEMPTS_MAX
 

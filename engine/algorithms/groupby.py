@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from engine.algorithms.aggregates import AGGREGATES, Segments
-from engine.algorithms.arguments import run_call
-from engine.algorithms.dense_groups import dense_groups
-from engine.algorithms.group_keys import as_column, code_of
-from engine.algorithms.grouping import Grouping
+from engine.algorithms.groups.aggregates import AGGREGATES, Segments
+from engine.algorithms.groups.dense import dense_groups
+from engine.algorithms.groups.grouping import Grouping
+from engine.algorithms.groups.keys import as_column, code_of
+from engine.algorithms.inputs.arguments import run_call
 from engine.pool.checks import whole_number
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def parallel_groupby(
     ddof : int, default 0
         var and std divide by the number of values less this.
     pool, timeout
-        As in `parallel_map`; the timeout is that of each of the phases.
+        As in `parallel_map`.
 
     Returns
     -------

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.algorithms.arguments import is_arrow, run_call
-from engine.algorithms.blocks import block_count, run_blocks, run_groups, within_reach
-from engine.algorithms.counted import as_counted, as_weights, summed
+from engine.algorithms.inputs.arguments import is_arrow, run_call
+from engine.algorithms.inputs.counted import as_counted, as_weights, summed
+from engine.algorithms.phases.blocks import block_count, run_blocks, run_groups, within_reach
 from engine.memory.arrays import empty
-from kernels import counting
+from kernels.loops import counting
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.algorithms.argsort import argsort_array
-from engine.algorithms.arguments import is_arrow, run_call
-from engine.algorithms.bodies import run_body
-from engine.algorithms.sort_lines import lines_of
-from engine.algorithms.sort_order import bits_of, sortable
+from engine.algorithms.inputs.arguments import is_arrow, run_call
+from engine.algorithms.phases.bodies import run_body
+from engine.algorithms.sorting.lines import lines_of
+from engine.algorithms.sorting.order import bits_of, sortable
 from engine.memory.arrays import empty
 from engine.pool.functions import compilable
-from kernels.sorting.gather import gather
+from kernels.loops.sorting.gather import gather
 
 if TYPE_CHECKING:
     from engine.pool.native import CallOptions

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.algorithms import core_map, ufunc_map
-from engine.algorithms.arguments import is_arrow, run_call
-from engine.algorithms.kernel_errors import kernel_errors
-from engine.algorithms.operands import (
+from engine.algorithms.inputs.arguments import is_arrow, run_call
+from engine.algorithms.inputs.kernel_errors import kernel_errors
+from engine.algorithms.inputs.operands import (
     as_arrays,
     check_agreement,
     check_castable,
@@ -18,8 +17,10 @@ from engine.algorithms.operands import (
     elementwise_operand,
     make_output,
 )
-from engine.algorithms.small_map import map_small
-from engine.algorithms.typed_kernel import typed_kernel
+from engine.algorithms.maps import core as core_map
+from engine.algorithms.maps import ufuncs as ufunc_map
+from engine.algorithms.maps.small import map_small
+from engine.algorithms.maps.typed_kernel import typed_kernel
 from engine.memory.arrays import is_shared_array
 from engine.memory.ledger import count_copy
 from engine.memory.refs import private_in_reach
@@ -120,7 +121,7 @@ def parallel_map(
         if result is not None:
             return result
     return run_call(
-        lambda options: _map(func, arrays, out, dtype, options),
+        lambda options: map_within(options, func, arrays, out, dtype),
         pool=pool,
         grain=grain,
         timeout=timeout,
@@ -129,17 +130,21 @@ def parallel_map(
     )
 
 
-def _map(
-    func: Callable[..., Any], arrays: tuple[Any, ...], out: Any, dtype: Any, options: CallOptions
+def map_within(
+    options: CallOptions,
+    func: Callable[..., Any],
+    arrays: tuple[Any, ...],
+    out: Any = None,
+    dtype: Any = None,
 ) -> Any:
-    """Choose how to map by the kinds of function and arguments."""
+    """Do what `parallel_map` does, as a part of a call with options of its own."""
     plain = all(type(one) is np.ndarray for one in arrays)
     if not plain and any(is_arrow(one) for one in arrays):
         if out is not None:
             message = "out= takes NumPy arrays; results of Arrow inputs are new Arrow arrays"
             raise TypeError(message)
         # Late, because importing pyarrow takes a third of the time of importing this.
-        from engine.algorithms import arrow_map
+        from engine.algorithms.maps import arrow as arrow_map
 
         return arrow_map.map_arrow(func, arrays, dtype, options)
     if isinstance(func, np.ufunc):

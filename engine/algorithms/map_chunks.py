@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.algorithms.arguments import is_arrow, run_call
-from engine.algorithms.operands import refuse_masked
+from engine.algorithms.inputs.arguments import is_arrow, run_call
+from engine.algorithms.inputs.operands import refuse_masked
 from engine.pool.checks import whole_number
 from engine.pool.chunks import choose_grid, run_chunks
 from engine.pool.context import in_worker
@@ -98,7 +98,7 @@ def parallel_map_chunks(
     def run(options: CallOptions) -> Any:
         if any(is_arrow(one) for one in arrays):
             # Late, because importing pyarrow takes a third of the time of importing this.
-            from engine.algorithms import arrow_chunks
+            from engine.algorithms.maps import arrow_chunks
 
             return arrow_chunks.map_arrow_chunks(func, arrays, options)
         refuse_masked(arrays)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from engine.algorithms.arguments import is_arrow, run_call
+from engine.algorithms.inputs.arguments import is_arrow, run_call
 from engine.algorithms.sort import ALONE_LENGTH_MAX
-from engine.algorithms.sort_lines import is_long, lines_of, sort_lines, sort_segments
-from engine.algorithms.sort_order import bits_of, order_of, sortable
-from engine.algorithms.sort_partition import draw_sample, part
+from engine.algorithms.sorting.buckets import draw_sample, part
+from engine.algorithms.sorting.lines import is_long, lines_of, sort_lines, sort_segments
+from engine.algorithms.sorting.order import bits_of, order_of, sortable
 from engine.memory.arrays import empty
 
 if TYPE_CHECKING:

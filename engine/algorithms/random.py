@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.algorithms.arguments import is_arrow, run_call
-from engine.algorithms.bodies import run_body
-from engine.algorithms.operands import check_outputs
-from engine.algorithms.random_distributions import DISTRIBUTIONS
-from engine.algorithms.random_key import key_of
+from engine.algorithms.draws.distributions import DISTRIBUTIONS
+from engine.algorithms.draws.key import key_of
+from engine.algorithms.inputs.arguments import is_arrow, run_call
+from engine.algorithms.inputs.operands import check_outputs
+from engine.algorithms.phases.bodies import run_body
 from engine.memory.arrays import empty, is_shared_array
 from engine.pool.functions import compilable
 
@@ -159,7 +159,7 @@ def _numbers(
 
 def _permutation(given: Any, seed: Any, dtype: Any, out: Any, parameters: dict[str, Any]) -> Any:
     """Check all arguments; return what draws the permutation."""
-    from engine.algorithms.permutation import permuted_numbers, permuted_rows
+    from engine.algorithms.draws.permutation import permuted_numbers, permuted_rows
 
     key = key_of(seed)
     if parameters:
@@ -208,7 +208,7 @@ def _permutation(given: Any, seed: Any, dtype: Any, out: Any, parameters: dict[s
 def _arrow_permutation(given: Any, key: Any, dtype: Any, out: Any) -> Any:
     import pyarrow as pa
 
-    from engine.algorithms.permutation import permuted_numbers
+    from engine.algorithms.draws.permutation import permuted_numbers
     from engine.memory.arrow import import_arrow
 
     if dtype is not None or out is not None:

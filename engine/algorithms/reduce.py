@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from engine.algorithms.arguments import is_arrow, run_call
-from engine.algorithms.mapped_elements import mapping_of
-from engine.algorithms.operands import as_arrays, check_outputs
-from engine.algorithms.reduce_names import UFUNCS, initial_of, name_of_op, numpy_twin, probe
-from engine.algorithms.reduce_numpy import Elements, reduce_lanes, reduce_named
+from engine.algorithms.folds.arrays import Elements, reduce_lanes, reduce_named
+from engine.algorithms.folds.mapped import mapping_of
+from engine.algorithms.folds.names import UFUNCS, initial_of, name_of_op, numpy_twin, probe
+from engine.algorithms.inputs.arguments import is_arrow, run_call
+from engine.algorithms.inputs.operands import as_arrays, check_outputs
 from engine.algorithms.reduction import Reduction, binary_fold, reduction_fold
 from engine.memory.arrays import empty
 from engine.memory.ledger import count_copy
@@ -97,7 +97,7 @@ def parallel_reduce(
     variances are of the accuracy of two passes.  Both are cut into blocks by the shape of the
     array alone, so that results are the same to the last bit for any number of workers.  NaN is
     the result of ``min``, ``max`` and their like if there is one, except for Arrow data, where
-    `pyarrow.compute` passes over it.  Sources: see `kernels.reductions`.
+    `pyarrow.compute` passes over it.  Sources: see `kernels.loops.reductions`.
 
     Copied are private arrays, once, when workers are needed, arrays of another byte order or of
     float16, and those whose reduced axes cannot be merged into one.  Concurrency: any thread.
@@ -131,7 +131,7 @@ def parallel_reduce(
 
     def run(options: CallOptions) -> Any:
         if any(is_arrow(one) for one in arrays):
-            from engine.algorithms import reduce_arrow
+            from engine.algorithms.folds import columns as reduce_arrow
 
             for given, value in (
                 ("axis", axis),
@@ -300,11 +300,9 @@ class _Call:
     ) -> tuple[Any, ...]:
         """Reduce by functions of the user's."""
         if isinstance(self._op, Reduction):
-            user = reduction_fold(self._op, elements.dtype, options.pool, options.timeout_s)
+            user = reduction_fold(self._op, elements.dtype, options)
         else:
-            user = binary_fold(
-                self._op, self._identity, elements.dtype, options.pool, options.timeout_s
-            )
+            user = binary_fold(self._op, self._identity, elements.dtype, options)
         if user.identity is None and (elements.mask is not None or 0 in elements.arrays[0].shape):
             message = (
                 f"zero-size array to reduction operation {self._what} which has no identity; pass "

@@ -14,16 +14,16 @@ from numba.core.errors import NumbaError
 from numba.core.registry import cpu_target
 from numba.np import numpy_support
 
-from engine.algorithms.folds import Fold
-from engine.algorithms.map import parallel_map
-from engine.algorithms.trampolines import spread
+from engine.algorithms.folds.by_name import Fold
+from engine.algorithms.folds.trampolines import spread
+from engine.algorithms.map import map_within
 from engine.errors import KernelTypeError
 from engine.pool.functions import compilable, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engine.pool.pool import Pool
+    from engine.pool.native import CallOptions
 
 __all__ = ["Reduction", "UserFold", "binary_fold", "reduction_fold", "state_type"]
 
@@ -100,8 +100,7 @@ def binary_fold(
     func: Callable[[Any, Any], Any],
     identity: Any,
     dtype: np.dtype[Any],
-    pool: Pool | None,
-    timeout: float | None,
+    options: CallOptions,
 ) -> UserFold:
     """Make the fold of an associative function of two numbers.
 
@@ -116,13 +115,11 @@ def binary_fold(
     state = numpy_support.as_dtype(kind)
     kernel = _binary_kernel(dispatcher, kind, has_identity=identity is not None)
     start = () if identity is None else (state.type(identity),)
-    combine = _mapped(_combine(dispatcher, 1, is_tuple=False), (state,), pool, timeout)
+    combine = _mapped(_combine(dispatcher, 1, is_tuple=False), (state,), options)
     return UserFold(Fold(kernel, start, (state,), combine), start or None, lambda states: states[0])
 
 
-def reduction_fold(
-    reduction: Reduction, dtype: np.dtype[Any], pool: Pool | None, timeout: float | None
-) -> UserFold:
+def reduction_fold(reduction: Reduction, dtype: np.dtype[Any], options: CallOptions) -> UserFold:
     """Make the fold of a `Reduction`.
 
     Raises
@@ -145,7 +142,7 @@ def reduction_fold(
     start = tuple(one.type(value) for one, value in zip(dtypes, identity, strict=True))
     kernel = _step_kernel(step, kinds, is_tuple=is_tuple)
     dispatcher = compilable(reduction.combine).dispatcher
-    combine = _mapped(_combine(dispatcher, len(dtypes), is_tuple=is_tuple), dtypes, pool, timeout)
+    combine = _mapped(_combine(dispatcher, len(dtypes), is_tuple=is_tuple), dtypes, options)
 
     def finalize(states: tuple[np.ndarray[Any, Any], ...]) -> Any:
         if reduction.finalize is None:
@@ -153,19 +150,19 @@ def reduction_fold(
         func = compilable(reduction.finalize).dispatcher
         if is_tuple:
             func = _finalize(func, len(states))
-        return parallel_map(func, *states, pool=pool, timeout=timeout)
+        return map_within(options, func, states)
 
     return UserFold(Fold(kernel, start, dtypes, combine), start, finalize)
 
 
 def _mapped(
-    func: Any, dtypes: tuple[np.dtype[Any], ...], pool: Pool | None, timeout: float | None
+    func: Any, dtypes: tuple[np.dtype[Any], ...], options: CallOptions
 ) -> Callable[[Any, Any, Any, Any], Any]:
     """Combine arrays of states by a compiled function of the numbers of two states."""
 
     def combine(left: Any, right: Any, _: Any, __: Any) -> Any:
         kinds = dtypes if len(dtypes) > 1 else dtypes[0]
-        joined = parallel_map(func, *left, *right, dtype=kinds, pool=pool, timeout=timeout)
+        joined = map_within(options, func, (*left, *right), dtype=kinds)
         return joined if isinstance(joined, tuple) else (joined,)
 
     return combine

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.algorithms.arguments import is_arrow, run_call
-from engine.algorithms.bodies import run_body
-from engine.algorithms.operands import check_outputs, refuse_masked
+from engine.algorithms.inputs.arguments import is_arrow, run_call
+from engine.algorithms.inputs.operands import check_outputs, refuse_masked
+from engine.algorithms.phases.bodies import run_body
 from engine.memory.arrays import empty, is_shared_array
 from engine.memory.ledger import count_copy
 from engine.pool.checks import whole_number
@@ -29,14 +29,14 @@ _WINDOWS_PER_BLOCK = 4
 
 # For each operation the module and the name of its body, and what that is given at the end.
 _OPERATIONS: dict[str, tuple[str, str, tuple[Any, ...]]] = {
-    "count": ("kernels.rolling", "rolling_count_block", ()),
-    "max": ("kernels.rolling", "rolling_extreme_block", (np.float64(1.0),)),
-    "mean": ("kernels.rolling", "rolling_sum_block", (np.True_,)),
-    "median": ("kernels.rolling_median", "rolling_median_block", ()),
-    "min": ("kernels.rolling", "rolling_extreme_block", (np.float64(-1.0),)),
-    "std": ("kernels.rolling", "rolling_spread_block", (np.True_,)),
-    "sum": ("kernels.rolling", "rolling_sum_block", (np.False_,)),
-    "var": ("kernels.rolling", "rolling_spread_block", (np.False_,)),
+    "count": ("kernels.loops.rolling", "rolling_count_block", ()),
+    "max": ("kernels.loops.rolling", "rolling_extreme_block", (np.float64(1.0),)),
+    "mean": ("kernels.loops.rolling", "rolling_sum_block", (np.True_,)),
+    "median": ("kernels.loops.rolling_median", "rolling_median_block", ()),
+    "min": ("kernels.loops.rolling", "rolling_extreme_block", (np.float64(-1.0),)),
+    "std": ("kernels.loops.rolling", "rolling_spread_block", (np.True_,)),
+    "sum": ("kernels.loops.rolling", "rolling_sum_block", (np.False_,)),
+    "var": ("kernels.loops.rolling", "rolling_spread_block", (np.False_,)),
 }
 
 
@@ -125,7 +125,7 @@ def parallel_rolling(
     rest = _rest(op, ddof)
     if is_arrow(x):
         # Late, because importing pyarrow takes a third of the time of importing this.
-        from engine.algorithms.arrow_rolling import roll_arrow
+        from engine.algorithms.windows.arrow_rolling import roll_arrow
 
         if out is not None:
             message = "out= is for NumPy arrays; Arrow data give new Arrow data"

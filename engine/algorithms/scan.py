@@ -9,15 +9,15 @@ import numpy as np
 from numba.np import numpy_support
 from numpy.lib.array_utils import normalize_axis_index
 
-from engine.algorithms.arguments import is_arrow, run_call
-from engine.algorithms.mapped_elements import stored_as
-from engine.algorithms.operands import as_arrays, check_outputs
+from engine.algorithms.folds.mapped import stored_as
+from engine.algorithms.inputs.arguments import is_arrow, run_call
+from engine.algorithms.inputs.operands import as_arrays, check_outputs
 from engine.algorithms.reduction import state_type
-from engine.algorithms.scan_blocks import Step, scan_blocks
+from engine.algorithms.scans.blocks import Step, scan_blocks
 from engine.memory.arrays import empty, is_shared_array
 from engine.memory.ledger import count_copy
 from engine.pool.functions import compilable, name_of
-from kernels import scans
+from kernels.loops import scans
 
 if TYPE_CHECKING:
     from engine.pool.native import CallOptions
@@ -103,7 +103,7 @@ def parallel_scan(
     results are the same to the last bit for any number of workers.  Private arrays are copied once
     when workers are needed, those that are not contiguous always, and results for an ``out=`` that
     is private, overlaps `x`, or is of another dtype.  Concurrency: any thread.  Source: see
-    `engine.algorithms.scan_blocks`.
+    `engine.algorithms.scans.blocks`.
 
     Examples
     --------
@@ -124,7 +124,7 @@ def parallel_scan(
 
     def run(options: CallOptions) -> Any:
         if is_arrow(x):
-            from engine.algorithms import scan_arrow
+            from engine.algorithms.scans import arrow as scan_arrow
 
             if out is not None:
                 message = "out= takes NumPy arrays; results of Arrow inputs are new Arrow arrays"

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from engine.algorithms.arguments import is_arrow, run_call
-from engine.algorithms.operands import check_castable, check_outputs
-from engine.algorithms.sort_lines import is_long, lines_of, sort_lines
-from engine.algorithms.sort_order import bits_of, order_of, sortable
+from engine.algorithms.inputs.arguments import is_arrow, run_call
+from engine.algorithms.inputs.operands import check_castable, check_outputs
+from engine.algorithms.sorting.lines import is_long, lines_of, sort_lines
+from engine.algorithms.sorting.order import bits_of, order_of, sortable
 from engine.memory.arrays import empty, is_shared_array
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def parallel_sort(
     def run(options: CallOptions) -> Any:
         if is_arrow(x):
             # Late, because importing pyarrow takes a third of the time of importing this.
-            from engine.algorithms.arrow_sort import sort_arrow
+            from engine.algorithms.sorting.arrow import sort_arrow
 
             return sort_arrow(x, axis, out, options)
         return sort_array(sortable(x, "parallel_sort"), axis, out, options)

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba.np import numpy_support
 
-from engine.algorithms.arguments import is_arrow, run_call
-from engine.algorithms.bodies import run_body
-from engine.algorithms.kernel_errors import kernel_errors
-from engine.algorithms.neighbourhood import NeighbourhoodType
-from engine.algorithms.operands import check_outputs, refuse_masked
-from engine.algorithms.remaining_time import each_phase
-from engine.algorithms.stencil_body import stencil_body
+from engine.algorithms.inputs.arguments import is_arrow, run_call
+from engine.algorithms.inputs.kernel_errors import kernel_errors
+from engine.algorithms.inputs.operands import check_outputs, refuse_masked
+from engine.algorithms.phases.bodies import run_body
+from engine.algorithms.windows.neighbourhood import NeighbourhoodType
+from engine.algorithms.windows.stencil_body import stencil_body
 from engine.errors import KernelTypeError
 from engine.memory.arrays import empty, is_shared_array
 from engine.memory.ledger import count_copy
@@ -21,7 +20,7 @@ from engine.pool.cells import Cell
 from engine.pool.checks import whole_number
 from engine.pool.functions import CompilableFunction, compilable, name_of
 from engine.pool.kernel import output_cells
-from kernels.stencil import CONSTANT, NEAREST, PERIODIC, REFLECT
+from kernels.loops.stencil import CONSTANT, NEAREST, PERIODIC, REFLECT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -171,7 +170,6 @@ def _run(
     if phases < 2:  # noqa: PLR2004 - the one phase would read what it writes
         direct = direct and not np.may_share_memory(array, out)  # type: ignore[arg-type]
     result = out if direct and out is not None else empty(array.shape, array.dtype)
-    now = each_phase(options, body.name)
     source, done = array, 0
     spare: list[np.ndarray[Any, Any]] = []
     for phase in range(phases):
@@ -184,7 +182,7 @@ def _run(
         # Read-only and dense in every phase, so that one body is compiled for all of them.
         seen = source.view()
         seen.flags.writeable = False
-        run_body(body, blocks, [seen, target, *numbers, *arguments], now())
+        run_body(body, blocks, [seen, target, *numbers, *arguments], options)
         if phase:
             spare.append(source)
         source, done = target, done + count

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.algorithms.arguments import is_arrow, run_call
-from engine.algorithms.blocks import run_blocks, within_reach
-from engine.algorithms.counted import bounds_of
-from engine.algorithms.operands import check_castable, check_outputs, refuse_masked
-from engine.algorithms.words import as_words, refuse_objects
+from engine.algorithms.inputs.arguments import is_arrow, run_call
+from engine.algorithms.inputs.counted import bounds_of
+from engine.algorithms.inputs.operands import check_castable, check_outputs, refuse_masked
+from engine.algorithms.inputs.words import as_words, refuse_objects
+from engine.algorithms.phases.blocks import run_blocks, within_reach
 from engine.memory.arrays import empty, is_shared_array
 from engine.memory.ledger import count_copy
 from engine.pool.context import in_worker
-from kernels import selection
+from kernels.loops import selection
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -57,7 +57,7 @@ def parallel_take(
     out : ndarray, optional
         Where to store the result; of its shape and a dtype of the same kind.  Not with Arrow.
     pool, timeout
-        As in `parallel_map`; the timeout is that of each of the phases.
+        As in `parallel_map`.
 
     Returns
     -------
@@ -98,7 +98,7 @@ def parallel_take(
                 message = "out= takes NumPy arrays; the result of an Arrow x is a new Arrow array"
                 raise TypeError(message)
             # Late, because importing pyarrow takes a third of the time of importing this.
-            from engine.algorithms import arrow_take
+            from engine.algorithms.selection import arrow_take
 
             return arrow_take.take_arrow(x, indices, mode, options)
         refuse_masked([x])
@@ -114,7 +114,7 @@ def parallel_take(
 def as_indices(indices: Any) -> np.ndarray[Any, Any]:
     """Bring indices into an integer array of native byte order."""
     if is_arrow(indices):
-        from engine.algorithms import arrow_take
+        from engine.algorithms.selection import arrow_take
 
         indices = arrow_take.as_numpy(indices, "indices")
     refuse_masked([indices])

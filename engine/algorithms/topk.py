@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.algorithms.argsort import argsort_array
-from engine.algorithms.arguments import is_arrow, run_call
-from engine.algorithms.sort_lines import lines_of
-from engine.algorithms.sort_order import bits_of, order_of, sortable
-from engine.algorithms.sort_partition import collect, count_in_buckets, draw_sample
+from engine.algorithms.inputs.arguments import is_arrow, run_call
+from engine.algorithms.sorting.buckets import collect, count_in_buckets, draw_sample
+from engine.algorithms.sorting.lines import lines_of
+from engine.algorithms.sorting.order import bits_of, order_of, sortable
 from engine.memory.arrays import empty
 from engine.pool.checks import whole_number
-from kernels.sorting.keys import keys_at
+from kernels.loops.sorting.keys import keys_at
 
 if TYPE_CHECKING:
     from engine.pool.native import CallOptions

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.algorithms.arguments import is_arrow, run_call
-from engine.algorithms.bodies import run_body
-from engine.algorithms.sort_lines import argsort_lines, is_long, lines_of, sort_lines
-from engine.algorithms.sort_order import bits_of, order_of, sortable
+from engine.algorithms.inputs.arguments import is_arrow, run_call
+from engine.algorithms.phases.bodies import run_body
+from engine.algorithms.sorting.lines import argsort_lines, is_long, lines_of, sort_lines
+from engine.algorithms.sorting.order import bits_of, order_of, sortable
 from engine.memory.arrays import empty, share_array
 from engine.pool.functions import compilable
-from kernels.sorting.runs import count_runs, note_runs, number_runs
+from kernels.loops.sorting.runs import count_runs, note_runs, number_runs
 
 if TYPE_CHECKING:
     from engine.pool.native import CallOptions

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import njit
 
-from engine.algorithms.arguments import is_arrow, run_call
-from engine.algorithms.blocks import run_blocks
-from engine.algorithms.compaction import Compaction
-from engine.algorithms.map import parallel_map
-from engine.algorithms.operands import check_castable, check_outputs, refuse_masked
-from engine.algorithms.words import WORDS, refuse_objects
+from engine.algorithms.inputs.arguments import is_arrow, run_call
+from engine.algorithms.inputs.operands import check_castable, check_outputs, refuse_masked
+from engine.algorithms.inputs.words import WORDS, refuse_objects
+from engine.algorithms.map import map_within
+from engine.algorithms.phases.blocks import run_blocks
+from engine.algorithms.selection.compaction import Compaction
 from engine.memory.arrays import empty
-from kernels import selection
+from kernels.loops import selection
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -46,7 +46,7 @@ def parallel_where(
     out : ndarray, optional
         Where to store the result; may be `x` or `y`.  Not with Arrow, nor without `x` and `y`.
     pool, timeout
-        As in `parallel_map`; the timeout is that of each of the phases.
+        As in `parallel_map`.
 
     Returns
     -------
@@ -90,7 +90,7 @@ def parallel_where(
                 message = "out= takes NumPy arrays; results of Arrow inputs are new Arrow arrays"
                 raise TypeError(message)
             # Late, because importing pyarrow takes a third of the time of importing this.
-            from engine.algorithms import arrow_where
+            from engine.algorithms.selection import arrow_where
 
             if x is None:
                 return arrow_where.nonzero_arrow(condition, options)
@@ -121,9 +121,7 @@ def _truth(condition: np.ndarray[Any, Any], options: CallOptions) -> np.ndarray[
         return condition
     if condition.dtype.kind not in "iufc":
         return condition.astype(np.bool_)
-    return np.asarray(
-        parallel_map(np.not_equal, condition, 0, pool=options.pool, timeout=options.timeout_s)
-    )
+    return np.asarray(map_within(options, np.not_equal, (condition, 0)))
 
 
 def chosen(
@@ -142,14 +140,7 @@ def chosen(
         check_outputs(out, 1, shape, is_tuple=False)
         check_castable("parallel_where", (dtype,), (out.dtype,))
     target = out if out is not None and out.dtype == dtype else empty(shape, dtype)
-    parallel_map(
-        _select,
-        truth,
-        *words,
-        out=target.view(word),
-        pool=options.pool,
-        timeout=options.timeout_s,
-    )
+    map_within(options, _select, (truth, *words), out=target.view(word))
     if out is None or target is out:
         return target
     np.copyto(out, target, casting="same_kind")

@@ -97,7 +97,7 @@ def run_chunks(
         ranges=ranges,
         join=join,
         provide=provide,
-        timeout_s=options.timeout_s,
+        limit=options.limit,
         retries=options.retries,
         on_progress=report if on_progress is not None else None,
     ).run()

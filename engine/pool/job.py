@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from engine.pool.pool import Pool
     from engine.pool.slots import Slot
     from engine.pool.tasks import Task
+    from engine.pool.time_limit import TimeLimit
 
 __all__ = ["ATTEMPTS_MAX", "CALLER", "Job", "note_of"]
 
@@ -94,7 +95,7 @@ class Job:
     provide : callable, optional
         ``(rank, verb, chunk, *detail) -> offset`` gives memory that a worker asks for;
         called by the supervisor.
-    timeout_s : float, optional
+    limit : TimeLimit, optional
     retries : int
         How often a chunk may be run again after a worker died with it.
     on_progress : callable, optional
@@ -111,7 +112,7 @@ class Job:
         ranges: Callable[[int], tuple[int, int]],
         join: Callable[[int, int], bool] | None = None,
         provide: Callable[..., int] | None = None,
-        timeout_s: float | None = None,
+        limit: TimeLimit | None = None,
         retries: int = ATTEMPTS_MAX - 1,
         on_progress: Callable[[int], None] | None = None,
     ) -> None:
@@ -124,8 +125,7 @@ class Job:
         self._ranges = ranges
         self._join = join
         self._provide = provide
-        self._timeout_s = timeout_s
-        self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        self._limit = limit
         self._retries = retries
         self._on_progress = on_progress
         self._deaths: list[tuple[int, int]] = []
@@ -295,10 +295,11 @@ class Job:
 
     def _left_s(self) -> float | None:
         """Seconds until the call's limit; None without one."""
-        return None if self._deadline is None else self._deadline - time.monotonic()
+        return None if self._limit is None else self._limit.left_s()
 
     def _out_of_time(self) -> TimeoutError:
-        return TimeoutError(timeout_s=self._timeout_s or 0.0, what=self._name)
+        timeout_s = 0.0 if self._limit is None else self._limit.timeout_s
+        return TimeoutError(timeout_s=timeout_s, what=self._name)
 
     def _is_empty(self) -> bool:
         """Tell whether no worker is inside the retired job."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from engine.pool.kernel import Kernel
+    from engine.pool.time_limit import TimeLimit
 
 __all__ = ["ALONE_NS", "CallOptions", "rouse", "run_native"]
 
@@ -59,7 +60,7 @@ class CallOptions:
 
     pool: Any
     grain: int | None = None
-    timeout_s: float | None = None
+    limit: TimeLimit | None = None
     retries: int = ATTEMPTS_MAX - 1
     on_progress: Callable[[int], None] | None = None
 
@@ -94,7 +95,7 @@ def run_native(
         program = bind_here(kernel.address, shape, operands)
         driver.run_range(program.words, program.scratch, 0, total)
         return
-    alone = not options.pool.isolate and options.timeout_s is None
+    alone = not options.pool.isolate and options.limit is None
     first = 0
     if alone:
         try:
@@ -226,7 +227,7 @@ def _share(
         task=Task(chunk_count, first, stop, length, image, spec, keep=(operands, refs)),
         ranges=ranges,
         join=take_part if join else None,
-        timeout_s=options.timeout_s,
+        limit=options.limit,
         retries=options.retries,
         on_progress=None
         if on_progress is None

@@ -1,0 +1,1 @@
+"""What random numbers are made of."""

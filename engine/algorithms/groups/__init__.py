@@ -1,0 +1,1 @@
+"""What group-by is made of: keys as numbers, equal ones side by side, aggregates."""

@@ -1,0 +1,80 @@
+"""Groups of one column of integers that lie close together: a table entry for each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from engine.algorithms.inputs.counted import bounds_of, summed
+from engine.algorithms.phases.blocks import run_groups, within_reach
+from kernels.loops import counting
+
+if TYPE_CHECKING:
+    from engine.pool.native import CallOptions
+
+__all__ = ["dense_groups"]
+
+_SIMPLE = ("count", "sum", "mean")
+
+# With fewer rows for each possible key there would be too few tables to fill at the same time.
+_ROWS_PER_KEY = 64
+
+
+def dense_groups(
+    by: dict[str, pa.Array],
+    columns: dict[str, pa.Array],
+    wanted: list[tuple[str, str]],
+    options: CallOptions,
+) -> dict[str, pa.Array] | None:
+    """Count and add up by tables; None if keys, values or aggregates ask for more than that."""
+    (name, column), *more = by.items()
+    used = [columns[one] for one, _ in wanted]
+    if (
+        more
+        or not pa.types.is_integer(column.type)
+        or column.type == pa.uint64()
+        or any(what not in _SIMPLE for _, what in wanted)
+        or any(one.null_count or not _is_simple(one.type) for one in (column, *used))
+        or not len(column)
+    ):
+        return None
+    keys = within_reach(column.to_numpy())
+    low, high = bounds_of(keys, options)
+    span = high - low + 1
+    if span * _ROWS_PER_KEY > len(keys):
+        return None
+
+    def table(weights: np.ndarray[Any, Any], dtype: Any) -> np.ndarray[Any, Any]:
+        arrays = (keys, low, weights)
+        return run_groups(counting.count_keys, len(keys), span, dtype, arrays, options)
+
+    counts = summed(None, table)
+    present = np.flatnonzero(counts)
+    result = {name: pa.array(present + low).cast(column.type)}
+    sums: dict[str, np.ndarray[Any, Any]] = {}
+    for one, what in wanted:
+        if what == "count":
+            result[f"{one}_{what}"] = pa.array(counts[present])
+            continue
+        if one not in sums:
+            values = columns[one].to_numpy()
+            if values.dtype.kind == "f":
+                sums[one] = summed(values, table)[present]
+            else:
+                sums[one] = table(values, np.int64)[present]
+        total = sums[one]
+        if what == "mean":
+            total = total / counts[present]
+        elif pa.types.is_unsigned_integer(columns[one].type):
+            total = total.view(np.uint64)
+        result[f"{one}_{what}"] = pa.array(total)
+    return result
+
+
+def _is_simple(kind: pa.DataType) -> bool:
+    return (pa.types.is_integer(kind) and kind != pa.uint64()) or kind in (
+        pa.float32(),
+        pa.float64(),
+    )

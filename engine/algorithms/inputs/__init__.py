@@ -1,0 +1,1 @@
+"""What algorithms are given: the common arguments, NumPy arrays, Arrow data."""

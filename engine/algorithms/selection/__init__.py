@@ -1,0 +1,1 @@
+"""What filter, take and where are made of."""

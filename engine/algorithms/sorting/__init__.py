@@ -1,0 +1,1 @@
+"""What sorts are made of: orders as words, lines, buckets."""

@@ -1,0 +1,1 @@
+"""What moving windows and stencils are made of."""

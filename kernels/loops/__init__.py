@@ -1,0 +1,1 @@
+"""Loops over blocks of whole arrays: the compiled insides of the engine's algorithms."""
