@@ -40,10 +40,12 @@ __all__ = [
     "exchange",
     "fetch_add",
     "load",
+    "load_byte",
     "load_word",
     "monotonic_ns",
     "park",
     "pause",
+    "pointer_to",
     "ring",
     "store",
     "store_after",
@@ -72,6 +74,16 @@ _SPINS_PER_CLOCK = 32
 
 def _word(builder: Any, address: Any) -> Any:
     return builder.inttoptr(address, _I64.as_pointer())
+
+
+@intrinsic
+def pointer_to(typingctx: Any, address: Any) -> Any:
+    """An address as what `numba.carray` takes."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], context.get_value_type(types.voidptr))
+
+    return types.voidptr(types.intp), codegen
 
 
 @intrinsic
@@ -120,6 +132,17 @@ def store_byte(typingctx: Any, address: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.intp, types.int64), codegen
+
+
+@intrinsic
+def load_byte(typingctx: Any, address: Any) -> Any:
+    """Atomically read a byte; what was written before it was is seen after this."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = builder.inttoptr(args[0], _I8.as_pointer())
+        return builder.zext(builder.load_atomic(pointer, "acquire", 1), _I64)
+
+    return types.int64(types.intp), codegen
 
 
 @intrinsic

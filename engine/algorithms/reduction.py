@@ -15,10 +15,10 @@ from numba.core.registry import cpu_target
 from numba.np import numpy_support
 
 from engine.algorithms.folds.by_name import Fold
-from engine.algorithms.folds.trampolines import spread
 from engine.algorithms.map import map_within
 from engine.errors import KernelTypeError
 from engine.pool.functions import compilable, name_of
+from engine.pool.trampolines import spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable

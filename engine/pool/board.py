@@ -59,6 +59,8 @@ HELD, HELD_STOP = LINE + 4, LINE + 5
 # 1: looks for work or waits for it.  Whoever wakes this worker for a call sets it to 0,
 # so that the next call wakes another.
 WAITING = LINE + 6
+LAST = LINE + 7  # serial of the last job of ranks that this worker took part in
+OWN_RANK = LINE + 8
 WORKER_WORDS = 2 * LINE
 
 # Words of a job slot, from its first line.
@@ -75,6 +77,8 @@ ORDER = 11  # offset of the list of chunks to run, -1 for all in order
 DONE = 12  # offset of a byte a chunk, set when it is finished
 IMAGE = 13  # offset of a program's image
 IMAGE_WORDS = 14  # 0 if the job runs Python code
+# 1: each of the workers runs one chunk, the one of its own rank behind FIRST, all at the same time.
+TOGETHER = 15
 NEXT = LINE  # how many were
 LEFT = 2 * LINE  # a doorbell: rung when a worker has left the job
 LEFT_PARKED = LEFT + 1
@@ -149,7 +153,9 @@ def announce(slots, slot_words, me, rank):
         store(me + WORD * JOB, serial)
         # The pool retires a job by the other order: see the module's text.
         if load(slot + WORD * SERIAL) == serial:
-            wanted = rank < load(slot + WORD * RANKS)
+            wanted = rank < load(slot + WORD * RANKS) and not (
+                load(slot + WORD * TOGETHER) != 0 and load(me + WORD * LAST) == serial
+            )
             if wanted and load(slot + WORD * NEXT) < load(slot + WORD * COUNT):
                 return index
         withdraw(slot, me)

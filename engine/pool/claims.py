@@ -32,16 +32,20 @@ from engine.pool.board import (
     HELD_STOP,
     IMAGE,
     IMAGE_WORDS,
+    JOB,
     KEY,
+    LAST,
     LENGTH,
     NEXT,
     NO_MORE,
     ORDER,
+    OWN_RANK,
     RANKS,
     SLOT,
     SLOT_WORDS,
     SPEC_BYTES,
     STOP,
+    TOGETHER,
     WAITING,
     WORD,
     WORKER_WORDS,
@@ -63,6 +67,19 @@ _BATCHES_LEFT = 4
 # Nobody helps with a batch that turns out to be far more work than the ones before;
 # and so many chunks make the claim cheap enough, however short they are.
 _BATCH_MAX = 64
+
+
+@njit(cache=True)
+def _run_own(program, scratch, slot, me, segment):
+    """Run the one chunk of this worker in a job whose chunks run at the same time."""
+    store_after(me + WORD * LAST, load(me + WORD * JOB))
+    chunk = load(slot + WORD * FIRST) + load(me + WORD * OWN_RANK)
+    store_after(me + WORD * CHUNK, chunk + 1)
+    run_range(program, scratch, chunk, chunk + 1)
+    store_byte(segment + load(slot + WORD * DONE) + chunk, 1)
+    store_after(me + WORD * CHUNK, 0)
+    store_after(me + WORD * CHUNKS_RUN, load(me + WORD * CHUNKS_RUN) + 1)
+    fetch_add(slot + WORD * NEXT, 1)
 
 
 @njit(
@@ -96,6 +113,9 @@ def run_claims(program, scratch, slot, me, segment, budget_ns):
     off, for good, and when the budget is spent, until the next call with the same
     words `me`, which remember the rest.
     """
+    if load(slot + WORD * TOGETHER) != 0:
+        _run_own(program, scratch, slot, me, segment)
+        return 1
     count = load(slot + WORD * COUNT)
     first = load(slot + WORD * FIRST)
     stop = load(slot + WORD * STOP)

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from engine.pool.tasks import Task
     from engine.pool.time_limit import TimeLimit
 
-__all__ = ["ATTEMPTS_MAX", "CALLER", "Job", "note_of"]
+__all__ = ["ATTEMPTS_MAX", "CALLER", "SPIN_NS", "Job", "next_serial", "note_of"]
 
 ATTEMPTS_MAX = 3
 
@@ -57,7 +57,7 @@ _ENTRY_DEATHS_MAX = 5
 
 # Waiting for others to leave costs a spin of this length before the caller parks;
 # it covers the end of an evenly shared call.
-_SPIN_NS = 100_000
+SPIN_NS = 100_000
 
 # The waiting caller returns to Python this often, to see signals.
 _PARK_NS = 50_000_000
@@ -69,6 +69,11 @@ _GRACE_S = {"error": 1.0, "interrupt": 0.2, "timeout": 0.0}
 CALLER = "the calling process"
 
 _serials = itertools.count(1)
+
+
+def next_serial() -> int:
+    """Give a number that no job had before."""
+    return next(_serials)
 
 
 def note_of(name: str, chunk: tuple[int, int] | None, where: str) -> str:
@@ -116,7 +121,7 @@ class Job:
         retries: int = ATTEMPTS_MAX - 1,
         on_progress: Callable[[int], None] | None = None,
     ) -> None:
-        self.serial = next(_serials)
+        self.serial = next_serial()
         self._pool = pool
         self._supervisor = pool.supervisor
         self._name = name
@@ -185,22 +190,25 @@ class Job:
             self._abandon(slot, error)
             raise
         finally:
-            self._supervisor.jobs.pop(self.serial, None)
-            # Interrupted before it could be abandoned, it may still be open.
-            retire(slot)
-            self._supervisor.let_go(self.serial)
-            if self._is_empty():
-                # The slot goes back, now and not when an error's traceback dies.
-                self._held = None
-            else:
-                # Interrupted even while it was being abandoned: what its workers may
-                # still touch, the slot too, is never given to anybody else.
-                self._supervisor.abandoned.append(self)
+            self._give_up_slot()
+
+    def _give_up_slot(self) -> None:
+        self._supervisor.jobs.pop(self.serial, None)
+        # Interrupted before it could be abandoned, it may still be open.
+        retire(self._slot)
+        self._supervisor.let_go(self.serial)
+        if self._is_empty():
+            # The slot goes back, now and not when an error's traceback dies.
+            self._held = None
+        else:
+            # Interrupted even while it was being abandoned: what its workers may
+            # still touch, the slot too, is never given to anybody else.
+            self._supervisor.abandoned.append(self)
 
     def note_error(self, rank: int, chunk: int, data: bytes, text: bytes) -> None:
         """Take an exception of the user's function; the supervisor calls this."""
         self._errors.append((rank, chunk, data, text))
-        store_word(self._slot + words.WORD * words.NEXT, words.NO_MORE)
+        self._call_off()
         self.wake()
 
     def note_death(self, chunk: int, exitcode: int) -> None:
@@ -212,7 +220,11 @@ class Job:
             self._entry_deaths = self._entry_deaths + 1 if not self._done_count() else 0
         if len(self._deaths) >= _DEATHS_IN_WAVE_MAX:
             # Every chunk may be deadly: look at the account before going on.
-            store_word(self._slot + words.WORD * words.NEXT, words.NO_MORE)
+            self._call_off()
+
+    def _call_off(self) -> None:
+        """Have no more chunks claimed."""
+        store_word(self._slot + words.WORD * words.NEXT, words.NO_MORE)
 
     def provide(self, rank: int, verb: str, chunk: int, *detail: Any) -> int | None:
         """Give memory that a worker asks for, None when the results are not wanted."""
@@ -252,6 +264,7 @@ class Job:
         view[words.DONE] = done_at
         view[words.IMAGE] = image_at
         view[words.IMAGE_WORDS] = 0 if task.image is None else len(task.image)
+        view[words.TOGETHER] = 0
         open_slot(slot, self.serial)
         self._supervisor.ring(ranks)
         if self._join is not None:
@@ -269,7 +282,7 @@ class Job:
         bell = slot + words.WORD * words.LEFT
         next_at = slot + words.WORD * words.NEXT
         seen = load_word(bell)
-        spin_ns = _SPIN_NS if self._pool.may_spin else 0
+        spin_ns = SPIN_NS if self._pool.may_spin else 0
         while True:
             if load_word(next_at) >= count:
                 retire(slot)
@@ -378,7 +391,7 @@ class Job:
 
     def _wait_until_empty(self, slot: int, deadline: float) -> None:
         """Close the job and wait for its workers; after the deadline end them."""
-        store_word(slot + words.WORD * words.NEXT, words.NO_MORE)
+        self._call_off()
         retire(slot)
         bell = slot + words.WORD * words.LEFT
         while not self._is_empty():

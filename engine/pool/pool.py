@@ -24,6 +24,7 @@ from engine.pool.checks import whole_number
 from engine.pool.functions import dump_function
 from engine.pool.kernel import Payload
 from engine.pool.pool_calls import PoolCalls
+from engine.pool.preparations import preparations
 from engine.pool.slots import FreeSlots
 from engine.pool.supervisor import Supervisor
 
@@ -190,6 +191,35 @@ class Pool(PoolCalls):
     def rouse(self) -> None:
         """Wake the workers that compiled kernels need, for a call that is being prepared."""
         self.supervisor.ring(self.compiled_ranks)
+
+    def prepare(self, call: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
+        """Pay once for all that a call on this pool costs beside its work.
+
+        Parameters
+        ----------
+        call : callable
+            `parallel_region`.
+        *args, **options
+            Its arguments, but for ``pool`` and ``timeout``.  Private arrays are copied into shared
+            memory now; what is written to shared ones later is seen by later calls.
+
+        Returns
+        -------
+        callable
+            Takes no arguments; see `engine.team.region.PreparedRegion`.
+
+        Raises
+        ------
+        TypeError
+            There is nothing to be prepared of `call`.
+        """
+        self.check_open()
+        make = preparations.get(call)
+        if make is None:
+            known = ", ".join(sorted(one.__name__ for one in preparations)) or "parallel_region"
+            message = f"call must be one of {known}, not {call!r}"
+            raise TypeError(message)
+        return make(self, *args, **options)
 
     def take_slot(self, timeout_s: float | None = None) -> Slot:
         """Take one of the board's job slots; waits while all are taken.

@@ -103,6 +103,7 @@ class Worker:
         shared = np.frombuffer(self._segment, np.int64, count, config["board_offset"])
         self._board = Board(config["ranks"], shared)
         self._me = self._board.worker(self._rank)
+        store_word(self._me + words.WORD * words.OWN_RANK, self._rank)
         self._witness: tuple[int, int, int] = config["witness"]
         self._payloads: OrderedDict[int, Any] = OrderedDict()
         self._keys = np.zeros(_KERNELS_KEPT, np.int64)
@@ -199,6 +200,7 @@ class Worker:
         if isinstance(error, OSError) and not _can_read(*self._witness):
             # The system has changed its mind: the caller then makes copies.
             self._send(("ready", False))
+        context.clean_up()
         running = int(self._board.view(self._me, words.WORKER_WORDS)[words.CHUNK])
         self._send(("error", serial, running - 1, _portable(error)))
         self._leave(slot)

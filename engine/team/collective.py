@@ -14,33 +14,63 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from engine.pool.context import after_failure
 from engine.sync.waiting import raise_ready
 
 if TYPE_CHECKING:
     from engine.team.team import Team
 
-__all__ = ["ask_for_block", "ask_for_part", "ask_for_room", "teams"]
+__all__ = ["ask_for_block", "ask_for_part", "ask_for_room", "leave", "teams"]
 
 teams: dict[int, Team] = {}
 """The teams that kernels of this process may be in, by their keys."""
 
+_made: set[int] = set()
+
 _FAILED = -1
+
+
+def _team(key: int) -> Team:
+    found = teams.get(key)
+    if found is None:
+        # Late, because it imports this.
+        from engine.team.team import Team
+
+        found = teams[key] = Team.of_key(key)
+        _made.add(key)
+    return found
+
+
+def left(key: int, _: int) -> int:
+    """Give up what was made because a kernel asked for it that has ended."""
+    _made.discard(key)
+    teams.pop(key).leave()
+    return 0
+
+
+def leave_all() -> None:
+    """Do the same for kernels that have raised."""
+    for key in list(_made):
+        left(key, 0)
+
+
+after_failure.append(leave_all)
 
 
 def block(key: int, nbytes: int) -> int:
     """Address of a new block of zeros that every rank sees; each has to ask for it."""
-    return teams[key].new_block(nbytes).address
+    return _team(key).new_block(nbytes).address
 
 
 def room(key: int, nbytes: int) -> int:
     """Make room in the exchange area; each rank has to ask for it."""
-    teams[key].make_room(nbytes)
+    _team(key).make_room(nbytes)
     return 0
 
 
 def part(key: int, color: int) -> int:
     """Key of the team of those ranks that name the same color."""
-    team = teams[key].split(color)
+    team = _team(key).split(color)
     return 0 if team is None else team._key  # noqa: SLF001 - a friend
 
 
@@ -74,7 +104,7 @@ def _asking(name: str) -> Any:
     return ask
 
 
-_block, _room, _part = (_asking(function.__name__) for function in (block, room, part))
+_block, _room, _part, _left = (_asking(function.__name__) for function in (block, room, part, left))
 
 
 @njit(cache=True)
@@ -100,3 +130,10 @@ def ask_for_part(key, color):
     if answer == _FAILED:
         raise_ready()
     return answer
+
+
+@njit(cache=True)
+def leave(key):
+    """Give up what was made at the request of a kernel that has ended; see `left`."""
+    if _left(key, 0) == _FAILED:
+        raise_ready()

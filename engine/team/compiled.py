@@ -11,7 +11,7 @@ from numba import carray, literally, types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload_attribute, overload_method
 
-from engine.atomics import monotonic_ns
+from engine.atomics import monotonic_ns, pointer_to
 from engine.sync.compiled import SharedWordsType, is_none, key_of, limit_of, register
 from engine.sync.lock_word import acquire_lock, release_lock
 from engine.team import words
@@ -20,7 +20,6 @@ from engine.team.native_values import (
     COMBINING,
     exchange,
     identity_like,
-    pointer_to,
     read_value,
     unchanged,
     widened,
@@ -28,7 +27,7 @@ from engine.team.native_values import (
 from engine.team.parts import part_of, parts_of_weights
 from engine.team.team import Team
 
-__all__ = ["TEAM"]
+__all__ = ["TEAM", "team_of"]
 
 
 @register
@@ -43,7 +42,7 @@ Team._numba_type_ = TEAM
 
 
 @intrinsic
-def _team_of(typingctx: Any, key: Any) -> Any:
+def team_of(typingctx: Any, key: Any) -> Any:
     """Make a team of a key."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -238,7 +237,7 @@ def _split(self, color):
     def split(self, color):
         if color < 0:
             raise ValueError("in compiled code every rank is in a team: color must be 0 or more")
-        return _team_of(ask_for_part(key_of(self), color))
+        return team_of(ask_for_part(key_of(self), color))
 
     return split
 

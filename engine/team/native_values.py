@@ -13,6 +13,7 @@ from numba import carray, njit, types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 
+from engine.atomics import pointer_to
 from engine.team import words
 from engine.team.collective import ask_for_room
 
@@ -20,10 +21,11 @@ __all__ = [
     "COMBINING",
     "exchange",
     "identity_like",
-    "pointer_to",
     "read_value",
     "unchanged",
+    "value_bytes",
     "widened",
+    "write_value",
 ]
 
 # So that every type is aligned.
@@ -49,16 +51,6 @@ def _least(one, other):
 @njit(cache=True)
 def _largest(one, other):
     return one if one > other or one != one else other  # noqa: PLR0124
-
-
-@intrinsic
-def pointer_to(typingctx, address):
-    """An address as what `numba.carray` takes."""
-
-    def codegen(context, builder, signature, args):
-        return builder.inttoptr(args[0], context.get_value_type(types.voidptr))
-
-    return types.voidptr(types.intp), codegen
 
 
 @intrinsic
@@ -114,20 +106,27 @@ def _overload_bytes_of(value):
     return lambda value: _ALIGNMENT_BYTES
 
 
-def _write_value(address, value):
+def value_bytes(kind):
+    """Bytes that a value of a numba type, of numbers alone, takes in a room."""
+    if isinstance(kind, types.BaseTuple):
+        return sum(value_bytes(one) for one in kind)
+    return _ALIGNMENT_BYTES if _is_number(kind) else 0
+
+
+def write_value(address, value):
     """Write a value into a room."""
     raise NotImplementedError
 
 
-@overload(_write_value)
-def _overload_write_value(address, value):
+@overload(write_value)
+def _overloadwrite_value(address, value):
     if isinstance(value, types.BaseTuple):
         if len(value) == 0:
             return lambda address, value: None
 
         def write_parts(address, value):
-            _write_value(address, value[0])
-            _write_value(address + _bytes_of(value[0]), value[1:])
+            write_value(address, value[0])
+            write_value(address + _bytes_of(value[0]), value[1:])
 
         return write_parts
     if isinstance(value, types.Array):
@@ -136,6 +135,8 @@ def _overload_write_value(address, value):
             carray(pointer_to(address), value.shape, value.dtype)[...] = value
 
         return write_array
+    if isinstance(value, types.NoneType):
+        return lambda address, value: None
     return lambda address, value: _store(address, value)  # noqa: PLW0108 - an implementation
 
 
@@ -265,5 +266,5 @@ def exchange(key, value, limit):
     nbytes = _bytes_of(value)
     if words.is_too_large(key, nbytes):
         ask_for_room(key, nbytes)
-    _write_value(words.room_at(key), value)
+    write_value(words.room_at(key), value)
     return words.contribute(key, nbytes, limit)

@@ -24,6 +24,8 @@ from engine.pool.context import in_worker
 from engine.pool.functions import dump_function, name_of
 from engine.pool.kernel import Payload, counters
 from engine.pool.pool import Pool, default_pool
+from engine.pool.preparations import preparations
+from engine.team.prepared import JointRegion, can_be_joint
 from engine.team.rank import TEAM, CompiledRankKernel, RankKernel, kept
 from engine.team.ranks import run_ranks
 from engine.team.team import Team
@@ -32,7 +34,7 @@ from engine.team.words import RANKS_MAX
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["parallel_region"]
+__all__ = ["PreparedRegion", "parallel_region"]
 
 _HINT = (
     "Private arrays arrive read-only: pass engine.share(array), or one made by engine.zeros, to "
@@ -111,18 +113,11 @@ def parallel_region(
     >>> engine.parallel_region(total, engine.share(np.arange(10.0)), ranks=2)
     [45.0, 45.0]
     """
-    if not callable(kernel):
-        message = f"kernel must be callable, not {type(kernel).__name__}"
-        raise TypeError(message)
-    if debug not in (None, "jitter"):
-        message = f"debug must be None or 'jitter', not {debug!r}"
-        raise ValueError(message)
+    _check(kernel, debug)
     timeout = seconds(timeout, "timeout")
-    if ranks is not None:
-        ranks = whole_number(ranks, "ranks", 1)
     jitter = debug == "jitter"
     if in_worker():
-        if ranks not in (None, 1):
+        if ranks is not None and whole_number(ranks, "ranks", 1) != 1:
             message = f"ranks must be 1 inside a worker, which is the only one, not {ranks}"
             raise ValueError(message)
         return _run_alone(kernel, args, jitter=jitter)
@@ -132,14 +127,7 @@ def parallel_region(
         message = f"pool must be an engine.Pool or None, not {type(pool).__name__}"
         raise TypeError(message)
     pool.check_open()
-    most = min(pool.processes, RANKS_MAX)
-    size = most if ranks is None else ranks
-    if size > most:
-        message = (
-            f"ranks must be at most {most}, not {size}: the pool has {pool.processes} processes, "
-            f"and no team more than {RANKS_MAX} ranks"
-        )
-        raise ValueError(message)
+    size = _size(pool, ranks)
     shared = _shared(args)
     payload = _payload(kernel, shared)
     deadline = None if timeout is None else time.monotonic() + timeout
@@ -151,6 +139,90 @@ def parallel_region(
         return run_ranks(pool, kernel, payload, team, shared, deadline, timeout)
     finally:
         turn.release()
+
+
+def _check(kernel: Any, debug: str | None) -> None:
+    if not callable(kernel):
+        message = f"kernel must be callable, not {type(kernel).__name__}"
+        raise TypeError(message)
+    if debug not in (None, "jitter"):
+        message = f"debug must be None or 'jitter', not {debug!r}"
+        raise ValueError(message)
+
+
+def _size(pool: Pool, ranks: int | None) -> int:
+    """How many ranks there are to be."""
+    most = min(pool.processes, RANKS_MAX)
+    size = most if ranks is None else whole_number(ranks, "ranks", 1)
+    if size > most:
+        message = (
+            f"ranks must be at most {most}, not {size}: the pool has {pool.processes} processes, "
+            f"and no team more than {RANKS_MAX} ranks"
+        )
+        raise ValueError(message)
+    return size
+
+
+class PreparedRegion:
+    """A region whose kernel and arguments are known; made by `Pool.prepare`.
+
+    Calling it runs the kernel as all ranks, as `parallel_region` does, and returns the same.
+
+    Notes
+    -----
+    Compiled kernels of numbers and arrays, which return numbers, tuples of them or nothing, cost
+    2 to 3 microseconds beside what they do: rank 0 is the caller, unless the pool was made with
+    ``isolate=True``, so Ctrl-C gets through to it where it waits and not where it computes, and
+    what ranks print comes out where the processes print.  All others cost what `parallel_region`
+    costs when it has been called before.
+
+    A rank that fails ends that call; the next one begins anew.
+
+    Concurrency: any thread; regions on one pool run one after the other.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        kernel: Callable[..., Any],
+        *args: Any,
+        ranks: int | None = None,
+        debug: str | None = None,
+    ) -> None:
+        _check(kernel, debug)
+        size = _size(pool, ranks)
+        shared = _shared(args)
+        jitter = debug == "jitter"
+        self._turn = _turn(pool)
+        self._check = pool.check_open
+        result = _result_type(kernel, shared)
+        if can_be_joint(kernel, shared, result):
+            pool.want(size - (not pool.isolate))
+            self._run = JointRegion(pool, kernel, shared, size, result, jitter=jitter).run
+        else:
+            payload = _payload(kernel, shared)
+            self._run = lambda: run_ranks(
+                pool, kernel, payload, Team(size, jitter=jitter), shared, None, None
+            )
+
+    def __call__(self) -> list[Any]:
+        """Run the kernel as all ranks.
+
+        Returns
+        -------
+        list
+            What each rank returned, in rank order.
+
+        Raises
+        ------
+        WorkerDiedError
+            A rank has ended.
+        Exception
+            What a rank raised, with the rank in a note.
+        """
+        self._check()
+        with self._turn:
+            return self._run()
 
 
 def _run_alone(kernel: Callable[..., Any], args: tuple[Any, ...], *, jitter: bool) -> list[Any]:
@@ -197,6 +269,15 @@ def _payload(kernel: Callable[..., Any], args: tuple[Any, ...]) -> Payload:
     return found
 
 
+def _result_type(kernel: Any, args: tuple[Any, ...]) -> Any:
+    """Compile a kernel and give the numba type of what it returns; None of a Python function."""
+    if not isinstance(kernel, Dispatcher):
+        return None
+    types = (TEAM, *(_type_of(kernel, one, at) for at, one in enumerate(args)))
+    _compiled(kernel, types)
+    return kernel.overloads[types].signature.return_type
+
+
 def _type_of(kernel: Any, value: Any, at: int) -> Any:
     try:
         return typeof(value)
@@ -232,3 +313,4 @@ def _unlock_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_unlock_in_child)
+preparations[parallel_region] = PreparedRegion

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine import system
+from engine.atomics import load_word, store_word
 from engine.memory.addresses import note_lease
 from engine.memory.arena import arena, arena_of
 from engine.memory.arrays import address_of
+from engine.memory.families import home_family
 from engine.memory.lending import borrow, handle_of
 from engine.sync.barrier_words import PARTIES, SPIN_NS, abort_barrier
 from engine.sync.lock_word import CORES, acquire_lock, release_lock
@@ -78,8 +80,9 @@ class Team(SharedWords):
         first = words.area_at(size)
         lease: Any = home.lease(first + 2 * size * words.ROOM_BYTES)
         ctypes.memset(lease.address, 0, lease.nbytes)
-        handle_of(lease)
         self._bind(home.family, lease)
+        for at, word in enumerate(handle_of(lease)):
+            self._set_word(words.HANDLE + at, word)
         self._set_word(words.SIZE, size)
         self._set_word(words.JITTER_NS, _JITTER_NS if jitter else 0)
         self._set_word(words.AREA, lease.offset + first)
@@ -108,6 +111,21 @@ class Team(SharedWords):
         self = cls.__new__(cls)
         self._bind(family, borrow(family, handle))
         return self
+
+    @classmethod
+    def of_key(cls, key: int) -> Team:
+        """Give the team of a kernel that runs where nobody has made one."""
+        at = int(load_word(key))
+        handle = [int(load_word(at + WORD * (words.HANDLE + k))) for k in range(words.NOTE_WORDS)]
+        self = cls.borrowed(home_family(), tuple(handle))  # type: ignore[arg-type]
+        self.join(int(load_word(key + WORD * words.RANK)))
+        store_word(key + WORD * words.ASKED, 1)
+        return self
+
+    def block(self) -> np.ndarray[Any, Any]:
+        """The team's words, as an array."""
+        count = words.area_at(self.size) // WORD
+        return np.ndarray(count, np.int64, self._lease)  # type: ignore[arg-type]
 
     @property
     def handle(self) -> Handle:

@@ -25,7 +25,8 @@ from __future__ import annotations
 
 from numba import njit, types
 
-from engine.atomics import fetch_add, load, monotonic_ns, pause, store
+from engine.atomics import fetch_add, load, monotonic_ns, pause, store, store_after
+from engine.memory.stations import station_of
 from engine.sync.barrier_party import BARRIER_WORDS
 from engine.sync.barrier_words import abort_barrier, wait_for_all
 from engine.sync.lock_word import LOCK_WORDS
@@ -36,8 +37,10 @@ from engine.words.members import WORD
 __all__ = [
     "AREA",
     "AREA_BYTES",
+    "ASKED",
     "BARRIER_AT",
     "BARRIER_KEY",
+    "HANDLE",
     "JITTER_NS",
     "LOCK_AT",
     "LOCK_KEY",
@@ -50,11 +53,15 @@ __all__ = [
     "area_at",
     "barrier_key",
     "claim",
+    "claim_words",
     "contribute",
+    "has_asked",
     "is_too_large",
     "lock_key",
     "meet",
+    "own_key",
     "post",
+    "post_words",
     "rank_of",
     "room_at",
     "size_of",
@@ -68,22 +75,27 @@ SIZE = 0
 JITTER_NS = 1  # the longest of the random delays at each meeting, or 0
 AREA, AREA_BYTES = 2, 3  # offset of the exchange area in the segment; bytes of each rank's room
 NOTE, NOTE_WORDS = 4, 4  # the name of a block that one rank has made for all
+HANDLE = 2 * _LINE  # the name of the team's own block
 _CLAIMED = _LINE  # indices claimed between two meetings: those of even number, those of odd
 _HEADER_WORDS = 3 * _LINE
 
 BARRIER_AT = _HEADER_WORDS
 LOCK_AT = BARRIER_AT + BARRIER_WORDS
 _LINES_AT = -(-(LOCK_AT + LOCK_WORDS) // _LINE) * _LINE
+_RANK_WORDS = 4 * _LINE
 
 # Words of a rank's line.
 _MEETINGS = 0  # how many it has been through
 _KIND = 1  # of what it has given last, which tells most others: in even meetings, and in odd
 _RANDOM = 3  # state of its random delays
+# Keys of the team, its barrier and its lock, for a process that has no `Team`.
+_OWN_KEY, _OWN_BARRIER_KEY, _OWN_LOCK_KEY = _LINE, 2 * _LINE, 3 * _LINE
 
 _NOTHING = -1  # a kind
 
 # Words of a key, behind those of all shared words.
 RANK, BARRIER_KEY, LOCK_KEY = 2, 3, 4
+ASKED = 5  # 1: a kernel has asked Python for something, and there is a `Team` for it now
 
 ROOM_BYTES = 256
 
@@ -93,14 +105,51 @@ RANKS_MAX = 48
 _MORE = 5  # `>=` among the comparisons of `engine.sync.numbers`
 
 
+def _posts_at(size: int) -> int:
+    return _LINES_AT + _RANK_WORDS * size
+
+
 def _own_words(size: int) -> int:
     """How many words a team of so many ranks has before its exchange area."""
-    return _LINES_AT + _LINE * size + 2 * size * size
+    return _posts_at(size) + 2 * size * size
 
 
 def area_at(size: int) -> int:
     """Where in a team's block its first exchange area begins, in bytes."""
     return -(-WORD * _own_words(size) // 64) * 64
+
+
+def claim_words() -> tuple[int, int]:
+    """Which words count what was claimed: 0 when a region begins."""
+    return _CLAIMED, _CLAIMED + 1
+
+
+def post_words(size: int) -> tuple[int, int]:
+    """From where to where the words are that count posts: 0 when a region begins."""
+    return _posts_at(size), _own_words(size)
+
+
+@njit(cache=True)
+def own_key(words, rank):
+    """Make the key of a rank in its own line of the team's words, for as long as it runs."""
+    line = words + WORD * (_LINES_AT + _RANK_WORDS * rank)
+    station = station_of(words)
+    places = ((_OWN_KEY, 0), (_OWN_BARRIER_KEY, BARRIER_AT), (_OWN_LOCK_KEY, LOCK_AT))
+    for at, place in places:
+        store_after(line + WORD * at, words + WORD * place)
+        store_after(line + WORD * (at + 1), station)
+    key = line + WORD * _OWN_KEY
+    store_after(key + WORD * RANK, rank)
+    store_after(key + WORD * BARRIER_KEY, line + WORD * _OWN_BARRIER_KEY)
+    store_after(key + WORD * LOCK_KEY, line + WORD * _OWN_LOCK_KEY)
+    store_after(key + WORD * ASKED, 0)
+    return key
+
+
+@njit(cache=True)
+def has_asked(key):
+    """Tell whether a kernel has asked Python for something."""
+    return load(key + WORD * ASKED) != 0
 
 
 @njit(cache=True)
@@ -129,7 +178,7 @@ def lock_key(key):
 
 @njit(cache=True)
 def _line(key, rank):
-    return words_of(key) + WORD * (_LINES_AT + _LINE * rank)
+    return words_of(key) + WORD * (_LINES_AT + _RANK_WORDS * rank)
 
 
 @njit(cache=True)
@@ -236,7 +285,8 @@ def contribute(key, kind, limit):
 @njit(cache=True)
 def _posts(key, sender, receiver):
     size = size_of(key)
-    return words_of(key) + WORD * (_LINES_AT + _LINE * size + 2 * (sender * size + receiver))
+    posts = _LINES_AT + _RANK_WORDS * size
+    return words_of(key) + WORD * (posts + 2 * (sender * size + receiver))
 
 
 @njit(cache=True)

@@ -17,10 +17,10 @@ import numpy as np
 from numba import njit
 
 from engine.algorithms.folds.compiled_tuples import elements_at, runs_of, store_at
-from engine.algorithms.folds.trampolines import spread
 from engine.algorithms.phases.bodies import run_body
 from engine.memory.arrays import empty
 from engine.pool.functions import CompilableFunction, compilable
+from engine.pool.trampolines import spread
 from kernels.loops.row_folds import BODIES
 
 if TYPE_CHECKING:
