@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ from asv_benchmarks.lines.row import Row, compared, median_times_s
 __all__ = ["line_region"]
 
 _RATIO_MAX = 0.75
+_PREPARED_US_MAX = 3.0
 _US = 1e6
 
 
@@ -69,13 +71,27 @@ def line_region(*, quick: bool) -> list[Row]:
         if not np.array_equal(grids[0], privates[0]):
             message = "the two did not compute the same"
             raise AssertionError(message)
-        times_s = []
-        for _ in range(3 if quick else 200):
-            started_s = time.perf_counter()
-            engine.parallel_region(_nothing, pool=pool)
-            times_s.append(time.perf_counter() - started_s)
+        rounds = 3 if quick else 300
+        called_s = _median_s(partial(engine.parallel_region, _nothing, pool=pool), rounds)
+        empty = pool.prepare(engine.parallel_region, _nothing)
+        prepared_s = _median_s(empty, 30 * rounds)
     work = f"Jacobi's iteration, {length} x {length}, {steps:,} steps in one region of 2 ranks"
     return [
         *compared(work, medians, {"prange": _RATIO_MAX}),
-        Row("a region of 2 ranks that does nothing", f"{statistics.median(times_s) * _US:.0f} µs"),
+        Row(
+            "a prepared region of 2 ranks that does nothing",
+            f"{prepared_s * _US:.1f} µs",
+            wanted=f"≤ {_PREPARED_US_MAX:.0f} µs",
+            reached=prepared_s * _US <= _PREPARED_US_MAX,
+        ),
+        Row("the same, not prepared", f"{called_s * _US:.0f} µs"),
     ]
+
+
+def _median_s(call: Callable[[], object], rounds: int) -> float:
+    times_s = []
+    for _ in range(rounds):
+        started_s = time.perf_counter()
+        call()
+        times_s.append(time.perf_counter() - started_s)
+    return statistics.median(times_s)
