@@ -233,6 +233,9 @@ class JointJob(Job):
         self._held = self._pool.take_slot()
         slot = self._slot = self._held.address
         serial = self.serial = next_serial()
+        if self._deaths:
+            # Of the run before, when that was over.
+            self._deaths = []
         state = _UNFINISHED
         try:
             self._supervisor.jobs[serial] = self

@@ -20,7 +20,7 @@ from engine.sync.waiting import raise_ready
 if TYPE_CHECKING:
     from engine.team.team import Team
 
-__all__ = ["ask_for_block", "ask_for_part", "ask_for_room", "leave", "teams"]
+__all__ = ["ask_for_block", "ask_for_part", "ask_for_room", "leave", "leave_those", "teams"]
 
 teams: dict[int, Team] = {}
 """The teams that kernels of this process may be in, by their keys."""
@@ -48,13 +48,15 @@ def left(key: int, _: int) -> int:
     return 0
 
 
-def leave_all() -> None:
-    """Do the same for kernels that have raised."""
+def leave_those(first: int, stop: int) -> None:
+    """Do the same for kernels that have raised, whose keys are between two addresses."""
     for key in list(_made):
-        left(key, 0)
+        if first <= key < stop:
+            left(key, 0)
 
 
-after_failure.append(leave_all)
+# A worker runs no other kernel at that moment.
+after_failure.append(lambda: leave_those(0, 1 << 63))
 
 
 def block(key: int, nbytes: int) -> int:

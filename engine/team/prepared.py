@@ -27,7 +27,7 @@ from engine.pool.program import Operand, bind_here, specify
 from engine.pool.tasks import Task
 from engine.pool.trampolines import spread
 from engine.team import words
-from engine.team.collective import leave, leave_all
+from engine.team.collective import leave, leave_those
 from engine.team.compiled import team_of
 from engine.team.native_values import value_bytes, write_value
 from engine.team.team import Team
@@ -145,6 +145,7 @@ class JointRegion:
             raise AssertionError(message)
         first, stop = words.post_words(self._size)
         at = address_of(block)
+        self._keys = at, at + block.nbytes
         # What the last run has left; its meetings are as many for all ranks, and may go on.
         sets = [(at + WORD * one, 0) for one in words.claim_words()]
         sets += [(at + WORD * one, int(block[one])) for one in (words.AREA, words.AREA_BYTES)]
@@ -168,8 +169,9 @@ class JointRegion:
         self._job = None
         try:
             job.run()
-        finally:
-            leave_all()
+        except BaseException:
+            leave_those(*self._keys)
+            raise
         self._job = job
         if self._result is types.none:
             return [None] * self._size
