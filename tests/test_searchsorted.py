@@ -1,7 +1,6 @@
 """parallel_searchsorted: NumPy's searchsorted."""
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from arrays import TIMES, arrays
 from hypothesis import given
@@ -90,8 +89,6 @@ def test_by_a_sorter(pool2, seed, side):
         ([1, 2], [1], {"sorter": [0, 2]}, ValueError, "sorter has an index"),
         ([1, 2], ["a"], {}, TypeError, "values has dtype <U1"),
         ([1j], [1], {}, TypeError, "sorted has dtype complex128"),
-        (pa.array([1]), [1], {}, TypeError, "sorted is Arrow data"),
-        ([1], pa.array([1]), {}, TypeError, "values is Arrow data"),
     ],
 )
 def test_what_is_refused(pool2, elements, values, options, error, words):

@@ -1,7 +1,6 @@
 """parallel_topk: the first k of a whole sort, in one direction or the other."""
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from arrays import LAYOUTS, any_bits, layouts, seeds
 from hypothesis import given
@@ -81,7 +80,6 @@ def test_many_elements(pools, k, largest):
         ([1], 0.5, ValueError, "k must be a whole number"),
         ([[1]], 1, ValueError, "one dimension"),
         ([1j], 1, TypeError, "complex128"),
-        (pa.array([1]), 1, TypeError, "select_k"),
     ],
 )
 def test_what_is_refused(pool2, x, k, error, words):

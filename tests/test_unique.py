@@ -1,7 +1,6 @@
 """parallel_unique: NumPy's unique, the first of what is equal."""
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from arrays import any_bits, arrays, seeds
 from hypothesis import given
@@ -87,7 +86,7 @@ def test_what_is_equal_is_one(pool2, count):
 
 @pytest.mark.parametrize(
     ("x", "words"),
-    [([1j], "complex128"), (["a"], "<U1"), (pa.array([1]), "pyarrow.compute.unique")],
+    [([1j], "complex128"), (["a"], "<U1")],
 )
 def test_what_is_refused(pool2, x, words):
     """With what to do instead."""

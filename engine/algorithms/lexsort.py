@@ -32,7 +32,7 @@ def parallel_lexsort(keys: Any, *, pool: Pool | None = None, timeout: float | No
 
     Parameters
     ----------
-    keys : sequence of array_like, or 2-D array
+    keys : sequence of array_like and Arrow arrays, 2-D array, or Arrow table
         Columns of one length, each of a dtype that `parallel_sort` takes.  The last is
         the one that counts most.
     pool, timeout
@@ -40,14 +40,14 @@ def parallel_lexsort(keys: Any, *, pool: Pool | None = None, timeout: float | No
 
     Returns
     -------
-    ndarray of int64
+    ndarray of int64, or pyarrow.UInt64Array if any of the columns is Arrow data
         In shared memory.  Rows that are equal in all columns keep their order; NaN and NaT
-        come last in each column.
+        come last in each column, and nulls after them.
 
     Raises
     ------
     TypeError
-        There is no column, one has a dtype without an order, or is Arrow data.
+        There is no column, or one has a dtype without an order.
     ValueError
         Columns have different lengths or more than one dimension.
     TimeoutError, WorkerDiedError, PoolClosedError, SharedMemoryFull
@@ -63,30 +63,48 @@ def parallel_lexsort(keys: Any, *, pool: Pool | None = None, timeout: float | No
     >>> parallel_lexsort(([2, 1, 0], [1, 1, 0]))
     array([2, 1, 0])
     """
-    columns = []
+
+    def run(options: CallOptions) -> Any:
+        columns, with_arrow = _columns(keys)
+        if not columns:
+            message = "keys is empty; pass at least one column"
+            raise TypeError(message)
+        shapes = {one.shape for one in columns}
+        if len(shapes) != 1 or columns[0].ndim != 1:
+            message = (
+                f"keys must be one-dimensional and of one length, not of shapes {sorted(shapes)}"
+            )
+            raise ValueError(message)
+        order = _lexsort(columns, options)
+        if not with_arrow:
+            return order
+        from engine.algorithms.sorting.arrow_values import index_array
+
+        return index_array(order)
+
+    return run_call(
+        run, pool=pool, grain=None, timeout=timeout, progress=False, what="parallel_lexsort"
+    )
+
+
+def _columns(keys: Any) -> tuple[list[np.ndarray[Any, Any]], bool]:
+    """Bring keys into arrays, of which Arrow data with nulls has two; tell if any is Arrow data."""
+    with_arrow = is_arrow(keys)
+    if with_arrow:
+        # Late, because importing pyarrow takes a third of the time of importing this.
+        from engine.algorithms.inputs.arrow_columns import as_arrow
+
+        keys = as_arrow(keys)
+    columns: list[np.ndarray[Any, Any]] = []
     for position, one in enumerate(keys):
         if is_arrow(one):
-            message = (
-                f"key {position} is Arrow data; pass its NumPy view (to_numpy()), or use "
-                "pyarrow.compute.sort_indices"
-            )
-            raise TypeError(message)
-        columns.append(sortable(one, "parallel_lexsort", f"key {position}"))
-    if not columns:
-        message = "keys is empty; pass at least one column"
-        raise TypeError(message)
-    shapes = {one.shape for one in columns}
-    if len(shapes) != 1 or columns[0].ndim != 1:
-        message = f"keys must be one-dimensional and of one length, not of shapes {sorted(shapes)}"
-        raise ValueError(message)
-    return run_call(
-        lambda options: _lexsort(columns, options),
-        pool=pool,
-        grain=None,
-        timeout=timeout,
-        progress=False,
-        what="parallel_lexsort",
-    )
+            from engine.algorithms.sorting.arrow import sort_keys
+
+            with_arrow = True
+            columns += sort_keys(one, position)
+        else:
+            columns.append(sortable(one, "parallel_lexsort", f"key {position}"))
+    return columns, with_arrow
 
 
 def _lexsort(columns: list[np.ndarray[Any, Any]], options: CallOptions) -> np.ndarray[Any, Any]:

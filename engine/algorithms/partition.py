@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from engine.pool.native import CallOptions
     from engine.pool.pool import Pool
 
-__all__ = ["parallel_partition"]
+__all__ = ["parallel_partition", "partition_array", "places_of"]
 
 
 def parallel_partition(
@@ -34,8 +34,8 @@ def parallel_partition(
 
     Parameters
     ----------
-    x : array_like
-        As in `parallel_sort`, but no Arrow data.
+    x : array_like or Arrow array
+        As in `parallel_sort`.
     kth : int or sequence of int
         Places along the axis, counted from the end if negative.
     axis : int or None, default -1
@@ -45,18 +45,18 @@ def parallel_partition(
 
     Returns
     -------
-    ndarray
+    ndarray or pyarrow.Array or pyarrow.ChunkedArray
         In shared memory.  What stands before place `kth` is not greater than the element
         there, and what stands after it not smaller; NaN and NaT are greater than all
-        others.  The order of the others is the same for any number of workers, but not
-        NumPy's.
+        others, and nulls greater than they.  The order of the others is the same for any
+        number of workers, but not NumPy's.
 
     Raises
     ------
     TypeError
-        As `parallel_sort`; or `kth` holds no integers, or `x` is Arrow data.
+        As `parallel_sort`; or `kth` holds no integers.
     ValueError
-        `kth` is out of range.
+        `kth` is out of range, of an array that is not empty.
     numpy.exceptions.AxisError
         `x` has no such axis.
     TimeoutError, WorkerDiedError, PoolClosedError, SharedMemoryFull
@@ -74,26 +74,35 @@ def parallel_partition(
     >>> int(parallel_partition(np.array([7, 1, 5, 3]), 1)[1])
     3
     """
-    if is_arrow(x):
-        message = "parallel_partition takes NumPy arrays; pass the NumPy view (to_numpy())"
-        raise TypeError(message)
-    array = sortable(x, "parallel_partition")
-    if axis is None:
-        array, axis = array.reshape(-1), 0
-    axis = normalize_axis_index(axis, array.ndim)
-    places = _places(kth, array.shape[axis])
+
+    def run(options: CallOptions) -> Any:
+        if is_arrow(x):
+            # Late, because importing pyarrow takes a third of the time of importing this.
+            from engine.algorithms.sorting.arrow import partition_arrow
+
+            return partition_arrow(x, kth, axis, options)
+        array, along = sortable(x, "parallel_partition"), axis
+        if along is None:
+            array, along = array.reshape(-1), 0
+        along = normalize_axis_index(along, array.ndim)
+        places = places_of(kth, array.shape[along]) if array.size else []
+        result = empty(array.shape, array.dtype.newbyteorder("="))
+        partition_array(array, places, along, result, options)
+        return result
+
     return run_call(
-        lambda options: _partition(array, places, axis, options),
-        pool=pool,
-        grain=None,
-        timeout=timeout,
-        progress=False,
-        what="parallel_partition",
+        run, pool=pool, grain=None, timeout=timeout, progress=False, what="parallel_partition"
     )
 
 
-def _places(kth: Any, length: int) -> list[int]:
-    """Check the places and count them all from the start."""
+def places_of(kth: Any, length: int) -> list[int]:
+    """Check the places along an axis and count them all from the start.
+
+    Raises
+    ------
+    TypeError, ValueError
+        They are no whole numbers, or out of range.
+    """
     places = []
     for one in np.atleast_1d(np.asarray(kth)).ravel().tolist():
         try:
@@ -108,13 +117,20 @@ def _places(kth: Any, length: int) -> list[int]:
     return sorted(set(places))
 
 
-def _partition(
-    array: np.ndarray[Any, Any], places: list[int], axis: int, options: CallOptions
-) -> np.ndarray[Any, Any]:
-    result = empty(array.shape, array.dtype.newbyteorder("="))
+def partition_array(
+    array: np.ndarray[Any, Any],
+    places: list[int],
+    axis: int,
+    result: np.ndarray[Any, Any],
+    options: CallOptions,
+) -> None:
+    """Partition an array whose dtype is sortable; see `parallel_partition`.
+
+    `result` is of its shape and native dtype, contiguous, in shared memory.
+    """
     if array.size <= ALONE_LENGTH_MAX:
         result[...] = np.sort(array, axis, kind="stable")
-        return result
+        return
     rows, _ = lines_of(array, axis)
     lines = result if axis == array.ndim - 1 else empty(rows.shape, rows.dtype)
     into, order = bits_of(lines.reshape(rows.shape)), order_of(rows.dtype)
@@ -131,4 +147,3 @@ def _partition(
     if lines is not result:
         moved = lines.reshape(np.moveaxis(array, axis, -1).shape)
         np.copyto(result, np.moveaxis(moved, -1, axis))
-    return result

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from engine.pool.native import CallOptions
     from engine.pool.pool import Pool
 
-__all__ = ["parallel_searchsorted"]
+__all__ = ["elements_of", "order_of_sorter", "parallel_searchsorted", "search_array"]
 
 # NumPy finds so few in the time that it takes to prepare a call.
 ALONE_LENGTH_MAX = 1 << 9
@@ -44,11 +44,11 @@ def parallel_searchsorted(
 
     Parameters
     ----------
-    sorted : array_like
+    sorted : array_like or Arrow array
         One-dimensional, of a dtype that `parallel_sort` takes, in ascending order with NaN
-        and NaT last; or in that order by `sorter`.  Not checked: if it is not sorted, the
-        result means nothing.
-    values : array_like
+        and NaT last, and all nulls at one end; or in that order by `sorter`.  Not checked: if it
+        is not sorted, the result means nothing.
+    values : array_like or Arrow array
         Of any shape; both are compared in the dtype that NumPy promotes them to.
     side : {'left', 'right'}
         Whether a value belongs before or after the elements that are equal to it.
@@ -60,13 +60,14 @@ def parallel_searchsorted(
 
     Returns
     -------
-    ndarray of int64, or int64 for a single value
-        Of the shape of `values`, in shared memory.
+    ndarray of int64, int64 for a single value, or pyarrow.UInt64Array for Arrow `values`
+        Of the shape of `values`, in shared memory.  Nulls belong nowhere and give nulls, as in
+        `pyarrow.compute.search_sorted`.
 
     Raises
     ------
     TypeError
-        A dtype has no order, or `sorter` holds no integers; or Arrow data was given.
+        A dtype has no order, or `sorter` holds no integers.
     ValueError
         `sorted` has another number of dimensions than one, `side` is no side, or `sorter`
         has another length or an index out of range.
@@ -87,48 +88,55 @@ def parallel_searchsorted(
     if side not in _SIDES:
         message = f"side must be 'left' or 'right', not {side!r}"
         raise ValueError(message)
-    for name, one in (("sorted", sorted), ("values", values)):
-        if is_arrow(one):
-            message = (
-                f"{name} is Arrow data, in which nulls have no place to belong to; pass its NumPy "
-                "view (to_numpy())"
-            )
-            raise TypeError(message)
-    elements = sortable(sorted, "parallel_searchsorted", "sorted")
-    wanted = sortable(values, "parallel_searchsorted", "values")
-    if elements.ndim != 1:
-        message = f"sorted must have one dimension, not shape {elements.shape}"
-        raise ValueError(message)
-    if sorter is not None:
-        elements = _by_sorter(elements, sorter)
+
+    def run(options: CallOptions) -> Any:
+        if is_arrow(sorted) or is_arrow(values):
+            # Late, because importing pyarrow takes a third of the time of importing this.
+            from engine.algorithms.sorting.arrow import search_arrow
+
+            return search_arrow(sorted, values, side, sorter, options)
+        wanted = sortable(values, "parallel_searchsorted", "values")
+        return search_array(elements_of(sorted, sorter), wanted, side, options)
+
     return run_call(
-        lambda options: _search(elements, wanted, side, options),
-        pool=pool,
-        grain=None,
-        timeout=timeout,
-        progress=False,
-        what="parallel_searchsorted",
+        run, pool=pool, grain=None, timeout=timeout, progress=False, what="parallel_searchsorted"
     )
 
 
-def _by_sorter(elements: np.ndarray[Any, Any], sorter: Any) -> np.ndarray[Any, Any]:
-    """Copy elements in the order that a sorter gives."""
+def elements_of(sorted_: Any, sorter: Any) -> np.ndarray[Any, Any]:
+    """Bring elements into an array, in the order that a sorter gives if there is one."""
+    elements = sortable(sorted_, "parallel_searchsorted", "sorted")
+    if elements.ndim != 1:
+        message = f"sorted must have one dimension, not shape {elements.shape}"
+        raise ValueError(message)
+    return elements if sorter is None else elements[order_of_sorter(sorter, len(elements))]
+
+
+def order_of_sorter(sorter: Any, count: int) -> np.ndarray[Any, Any]:
+    """Check the indices that bring `count` elements into order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        They are no integers, not as many, or out of range.
+    """
     order = np.asarray(sorter)
     if order.dtype.kind not in "iu":
         message = f"sorter must hold integers, not {order.dtype}"
         raise TypeError(message)
-    if order.shape != elements.shape:
-        message = f"sorter has shape {order.shape}, but sorted has shape {elements.shape}"
+    if order.shape != (count,):
+        message = f"sorter has shape {order.shape}, but sorted has shape {(count,)}"
         raise ValueError(message)
-    if order.size and (order.min() < 0 or order.max() >= len(elements)):
-        message = f"sorter has an index that is not in [0, {len(elements)})"
+    if order.size and (order.min() < 0 or order.max() >= count):
+        message = f"sorter has an index that is not in [0, {count})"
         raise ValueError(message)
-    return elements[order]
+    return order
 
 
-def _search(
+def search_array(
     elements: np.ndarray[Any, Any], values: np.ndarray[Any, Any], side: Any, options: CallOptions
 ) -> Any:
+    """Find where values belong among elements in order; see `parallel_searchsorted`."""
     result = empty(values.shape, np.int64)
     if values.size <= ALONE_LENGTH_MAX or not elements.size:
         result[...] = np.searchsorted(elements, values, side)

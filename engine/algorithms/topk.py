@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from engine.pool.native import CallOptions
     from engine.pool.pool import Pool
 
-__all__ = ["parallel_topk"]
+__all__ = ["parallel_topk", "topk_array"]
 
 # So few elements are sorted whole in the time that it takes to prepare a call of several phases.
 ALONE_LENGTH_MAX = 1 << 13
@@ -32,13 +32,13 @@ def parallel_topk(
     largest: bool = True,
     pool: Pool | None = None,
     timeout: float | None = None,
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+) -> tuple[Any, Any]:
     """Find the k largest or smallest elements of an array, and where they are.
 
     Parameters
     ----------
-    x : array_like
-        One-dimensional, of a dtype that `parallel_sort` takes; no Arrow data.
+    x : array_like or Arrow array
+        One-dimensional, of a dtype that `parallel_sort` takes.
     k : int
         How many, at least 0; all if there are fewer.
     largest : bool, default True
@@ -48,17 +48,17 @@ def parallel_topk(
 
     Returns
     -------
-    values : ndarray
+    values : ndarray, or pyarrow.Array or pyarrow.ChunkedArray for Arrow data
         The best first, of the dtype of `x`, in shared memory.
-    indices : ndarray of int64
+    indices : ndarray of int64, or pyarrow.UInt64Array for Arrow data
         Where each is.  Of what compares as equal, the earlier comes first and is taken
         first.  NaN and NaT are no results unless fewer than `k` others are there: they
-        come last in either direction, in the order in which they stand.
+        come last in either direction, and nulls after them, in the order in which they stand.
 
     Raises
     ------
     TypeError
-        `x` has a dtype without an order, or is Arrow data.
+        `x` has a dtype without an order.
     ValueError
         `x` has not one dimension, or `k` is no whole number or negative.
     TimeoutError, WorkerDiedError, PoolClosedError, SharedMemoryFull
@@ -76,30 +76,29 @@ def parallel_topk(
     >>> parallel_topk(np.array([3.0, np.nan, 5.0, 4.0]), 2)
     (array([5., 4.]), array([2, 3]))
     """
-    if is_arrow(x):
-        message = (
-            "parallel_topk takes NumPy arrays; for Arrow data use pyarrow.compute.select_k_unstable"
-            ", or its NumPy view (to_numpy())"
-        )
-        raise TypeError(message)
-    array = sortable(x, "parallel_topk")
-    if array.ndim != 1:
-        message = f"x must have one dimension, not shape {array.shape}"
-        raise ValueError(message)
-    count = min(whole_number(k, "k", 0), len(array))
+    wanted = whole_number(k, "k", 0)
+
+    def run(options: CallOptions) -> tuple[Any, Any]:
+        if is_arrow(x):
+            # Late, because importing pyarrow takes a third of the time of importing this.
+            from engine.algorithms.sorting.arrow import topk_arrow
+
+            return topk_arrow(x, wanted, bool(largest), options)
+        array = sortable(x, "parallel_topk")
+        if array.ndim != 1:
+            message = f"x must have one dimension, not shape {array.shape}"
+            raise ValueError(message)
+        return topk_array(array, min(wanted, len(array)), bool(largest), options)
+
     return run_call(
-        lambda options: _topk(array, count, bool(largest), options),
-        pool=pool,
-        grain=None,
-        timeout=timeout,
-        progress=False,
-        what="parallel_topk",
+        run, pool=pool, grain=None, timeout=timeout, progress=False, what="parallel_topk"
     )
 
 
-def _topk(
+def topk_array(
     array: np.ndarray[Any, Any], count: int, largest: bool, options: CallOptions
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Find the best of an array, of which there are at least `count`; see `parallel_topk`."""
     dtype = array.dtype.newbyteorder("=")
     values, indices = empty(count, dtype), empty(count, np.int64)
     if not count:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from engine.pool.native import CallOptions
     from engine.pool.pool import Pool
 
-__all__ = ["parallel_unique"]
+__all__ = ["parallel_unique", "unique_array"]
 
 # NumPy is done with so few in the time that it takes to prepare a call of several phases.
 ALONE_LENGTH_MAX = 1 << 13
@@ -44,7 +44,7 @@ def parallel_unique(
 
     Parameters
     ----------
-    x : array_like
+    x : array_like or Arrow array
         Of a dtype that `parallel_sort` takes and any shape; it is seen as flattened.
     return_index : bool, default False
         Whether to give the index of the first of each in the flattened array.
@@ -57,15 +57,16 @@ def parallel_unique(
 
     Returns
     -------
-    ndarray, or tuple of ndarray
+    ndarray, pyarrow.Array or pyarrow.ChunkedArray, or a tuple of such
         The distinct elements, and then what was asked for, as int64, in shared memory.  Of
         elements that compare as equal, the two zeros for instance, the first is taken; all
-        NaNs count as one, and so do all NaTs.
+        NaNs count as one, and so do all NaTs.  Arrow data gives Arrow data, in which null, if
+        there is one, comes last; indices are then uint64.
 
     Raises
     ------
     TypeError
-        `x` has a dtype without an order, or is Arrow data.
+        `x` has a dtype without an order.
     TimeoutError, WorkerDiedError, PoolClosedError, SharedMemoryFull
         See there.
 
@@ -80,27 +81,24 @@ def parallel_unique(
     >>> parallel_unique(np.array([3, 1, 3]), return_counts=True)
     (array([1, 3]), array([1, 2]))
     """
-    if is_arrow(x):
-        message = (
-            "parallel_unique takes NumPy arrays; for Arrow data use pyarrow.compute.unique, or "
-            "its NumPy view (to_numpy())"
-        )
-        raise TypeError(message)
-    array = sortable(x, "parallel_unique")
     extras = (bool(return_index), bool(return_inverse), bool(return_counts))
+
+    def run(options: CallOptions) -> tuple[Any, ...]:
+        if is_arrow(x):
+            # Late, because importing pyarrow takes a third of the time of importing this.
+            from engine.algorithms.sorting.arrow import unique_arrow
+
+            return unique_arrow(x, extras, options)
+        return unique_array(sortable(x, "parallel_unique"), extras, options)
+
     results = run_call(
-        lambda options: _unique(array, extras, options),
-        pool=pool,
-        grain=None,
-        timeout=timeout,
-        progress=False,
-        what="parallel_unique",
+        run, pool=pool, grain=None, timeout=timeout, progress=False, what="parallel_unique"
     )
     chosen = (results[0], *(one for one in results[1:] if one is not None))
     return chosen if any(extras) else chosen[0]
 
 
-def _unique(
+def unique_array(
     array: np.ndarray[Any, Any], extras: tuple[bool, bool, bool], options: CallOptions
 ) -> tuple[Any, ...]:
     """Give the distinct elements, and None for what is not wanted besides."""
