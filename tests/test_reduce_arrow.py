@@ -65,6 +65,28 @@ def test_nan_is_passed_over(pool2):
             np.testing.assert_equal(got, TWINS[name](column).as_py())
 
 
+def test_nan_that_a_map_makes_is_passed_over(pool2):
+    """As if it stood in the column."""
+    for values in ([1.0, -1.0, 4.0], [-1.0], [math.inf, -1.0]):
+        column = pa.array([None, *values], pa.float64())
+        with np.errstate(invalid="ignore"):
+            mapped = pa.array([None, *np.sqrt(values)])
+        for name in ("min", "max", "minmax"):
+            got = parallel_reduce(name, column, map=np.sqrt, pool=pool2).as_py()
+            np.testing.assert_equal(got, TWINS[name](mapped).as_py())
+
+
+def test_numpy_beside_columns(pool2):
+    """Numbers take the dtype of what is beside them, and columns may have no rows."""
+    x = pa.array([1.5, 2.0], pa.float32())
+    top = parallel_reduce("max", x, 2.0, map=lambda a, b: a * b, pool=pool2)
+    assert top.equals(pa.scalar(4.0, pa.float32()))
+    halves = np.array([2, 3], np.float16)
+    assert parallel_reduce("sum", x, halves, map=lambda a, b: a * b, pool=pool2).as_py() == 9.0
+    none = parallel_reduce("sum", x[:0], halves[:0], map=lambda a, b: a * b, pool=pool2)
+    assert none.equals(pa.scalar(None, pa.float64()))
+
+
 def test_min_count(pool2):
     """With fewer values the result is null; with 0 it is that of no values."""
     column = pa.array([1, None, 3])
@@ -74,6 +96,9 @@ def test_min_count(pool2):
     empty = pa.array([], pa.int64())
     assert parallel_reduce("sum", empty, min_count=0, pool=pool2).as_py() == 0
     assert parallel_reduce("sum", empty, pool=pool2).as_py() is None
+    for least, count in ((None, 2), (2, 2), (3, None)):
+        got = parallel_reduce("count_nonzero", column, min_count=least, pool=pool2)
+        assert got.as_py() == count
 
 
 def test_maps_and_functions(pool2):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,11 @@ import pyarrow.compute as pc
 
 from engine.algorithms.folds.arrays import Elements, block_states
 from engine.algorithms.folds.by_name import combine_blocks, named_fold
-from engine.algorithms.folds.mapped import mapping_of, stored_as
+from engine.algorithms.folds.mapped import mapping_of, stored_as, widened, with_nan_as
 from engine.algorithms.inputs.arrow_columns import columns_of
 from engine.algorithms.inputs.arrow_types import cell_of
 from engine.algorithms.inputs.arrow_validity import validity_of
+from engine.algorithms.inputs.operands import as_arrays
 from engine.algorithms.reduction import Reduction, binary_fold, reduction_fold
 from engine.memory.ledger import count_copy
 from engine.pool.cells import BIT
@@ -69,7 +71,7 @@ def reduce_columns(
         kind = columns.columns[0].type
     else:
         kind = pa.from_numpy_dtype(
-            segments[0].dtype if segments else _mapped_dtype(columns.columns, func, what)
+            segments[0].dtype if segments else _dtype_of_none(columns.columns, func, what)
         )
     if name is None:
         return _by_functions(op, identity, segments, kind, what, options)
@@ -96,16 +98,22 @@ def _plain(argument: Any) -> Any:
 
 def _elements(segment: Any, func: Any, what: str) -> Elements:
     """Make NumPy views of a segment's columns."""
-    arrays = [
-        _values(one, what, position) if isinstance(one, pa.Array) else np.asarray(one)
-        for position, one in enumerate(segment.arrays)
-    ]
+    arrays = _arrays(segment.arrays, what)
     arrays = [np.broadcast_to(one, (segment.stop - segment.start,)) for one in arrays]
     validity = validity_of(segment)
     mask = None if validity is None else _bits(validity)
     mapping = None if func is None else mapping_of(func, [one.dtype for one in arrays])
     dtype = arrays[0].dtype if mapping is None else mapping.dtype
     return Elements(arrays, mask, mapping, (0,), dtype, what)
+
+
+def _arrays(given: list[Any], what: str) -> list[np.ndarray[Any, Any]]:
+    """Bring arguments into arrays of dtypes that kernels know, as NumPy promotes numbers."""
+    views = [
+        _values(one, what, position) if isinstance(one, pa.Array) else one
+        for position, one in enumerate(given)
+    ]
+    return [widened(one) for one in as_arrays(views, what)]
 
 
 def _values(array: pa.Array, what: str, position: int) -> np.ndarray[Any, Any]:
@@ -117,11 +125,9 @@ def _values(array: pa.Array, what: str, position: int) -> np.ndarray[Any, Any]:
         return _bits(array.fill_null(False))
     dtype = np.dtype(cell.storage)
     stored = dtype if dtype.kind not in "mM" else np.dtype(f"i{dtype.itemsize}")
-    data = np.frombuffer(array.buffers()[1], stored, len(array), array.offset * dtype.itemsize)
-    if dtype == np.float16:
-        count_copy("float16", 2 * data.nbytes)
-        return data.astype(np.float32)
-    return data
+    if not len(array):
+        return np.empty(0, stored)
+    return np.frombuffer(array.buffers()[1], stored, len(array), array.offset * dtype.itemsize)
 
 
 def _bits(array: pa.Array) -> np.ndarray[Any, Any]:
@@ -130,16 +136,10 @@ def _bits(array: pa.Array) -> np.ndarray[Any, Any]:
     return np.asarray(array.to_numpy(zero_copy_only=False))
 
 
-def _mapped_dtype(columns: list[Any], func: Any, what: str) -> np.dtype[Any]:
+def _dtype_of_none(columns: list[Any], func: Any, what: str) -> np.dtype[Any]:
     """The dtype of what is mapped where there are no rows to map."""
-    dtypes = [
-        np.dtype(bool)
-        if pa.types.is_boolean(one.type)
-        else _values(pa.array([], one.type), what, 0).dtype
-        for one in columns
-        if isinstance(one, pa.ChunkedArray)
-    ]
-    return mapping_of(func, dtypes).dtype
+    given = [pa.array([], one.type) if isinstance(one, pa.ChunkedArray) else one for one in columns]
+    return mapping_of(func, [one.dtype for one in _arrays(given, what)]).dtype
 
 
 def _twin(name: str, kind: pa.DataType, min_count: int | None) -> tuple[pa.DataType, int, Any]:
@@ -149,7 +149,11 @@ def _twin(name: str, kind: pa.DataType, min_count: int | None) -> tuple[pa.DataT
         counts = name in ("count_nonzero", "argmin", "argmax")
         result_kind = pa.int64() if counts else kind
         empty = pa.scalar(0 if name == "count_nonzero" else None, result_kind)
-        return result_kind, 0 if name == "count_nonzero" else least, empty
+        if name == "count_nonzero" and min_count is None:
+            least = 0
+        elif least > 0:
+            empty = pa.scalar(None, result_kind)
+        return result_kind, least, empty
     function, least = _TWINS[name]
     least = least if min_count is None else min_count
     given: dict[str, Any] = {"min_count": least}
@@ -169,11 +173,7 @@ def _reduce(
     states, counts = _states(fold, segments, options, ordered=False)
     count = int(counts)
     if name in ("min", "max", "minmax") and stored.kind == "f" and np.isnan(states[0]):
-        # pyarrow.compute passes over NaNs, unless there is nothing else.
-        without = [replace(one, mask=_not_nan(one)) for one in segments if one.mapping is None]
-        if without:
-            passed, numbers = _states(fold, without, options, ordered=False)
-            states = passed if int(numbers) else states
+        return _without_nan(name, segments, options), count
     with np.errstate(all="ignore"):
         if name == "mean":
             return (states[0] / counts,), count
@@ -183,9 +183,25 @@ def _reduce(
     return states, count
 
 
-def _not_nan(elements: Elements) -> np.ndarray[Any, Any]:
-    numbers = ~np.isnan(elements.arrays[0])
-    return numbers if elements.mask is None else numbers & elements.mask
+def _without_nan(name: str, segments: list[Elements], options: CallOptions) -> tuple[Any, ...]:
+    """Find extremes among numbers, as `pyarrow.compute` does; NaN if there is nothing else."""
+    dtype = segments[0].dtype
+
+    def extreme(one: str) -> tuple[Any, bool]:
+        # What the fold begins with changes nothing, wherever it stands in the place of NaN.
+        fold = named_fold(one, dtype)
+        (start,) = fold.start
+        filled = [replace(part, mapping=with_nan_as(part.mapping, start)) for part in segments]
+        ((found,), _) = _states(fold, filled, options, ordered=False)
+        return found, bool(found == start)
+
+    names = ("min", "max") if name == "minmax" else (name,)
+    found = [extreme(one) for one in names]
+    # An infinity may stand among the elements; then the other extreme is no other infinity.
+    others = (extreme(one) for one in ("min", "max") if one not in names)
+    if all(is_start for _, is_start in itertools.chain(found, others)):
+        return (dtype.type(np.nan),) * len(names)
+    return tuple(value for value, _ in found)
 
 
 def _states(

@@ -11,6 +11,7 @@ from numba import njit
 
 from engine.algorithms.inputs.kernel_errors import kernel_errors
 from engine.errors import KernelTypeError
+from engine.memory.ledger import count_copy
 from engine.pool.cells import scalar_cell
 from engine.pool.functions import compilable, name_of
 from engine.pool.kernel import output_cells
@@ -18,7 +19,10 @@ from engine.pool.kernel import output_cells
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Mapping", "mapping_of", "stored_as"]
+__all__ = ["Mapping", "mapping_of", "stored_as", "widened", "with_nan_as"]
+
+# Compiled functions that are remembered, the last ones used.
+_KEPT = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,3 +86,32 @@ def stored_as(dtype: np.dtype[Any]) -> np.dtype[Any]:
     if dtype.kind == "b":
         return np.dtype(np.uint8)
     return np.dtype(np.int64) if dtype.kind in "mM" else dtype
+
+
+def widened(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Widen float16, in which nothing is computed."""
+    if array.dtype != np.float16:
+        return array
+    count_copy("float16", 2 * array.nbytes)
+    return array.astype(np.float32)
+
+
+def with_nan_as(mapping: Mapping | None, filler: Any) -> Mapping:
+    """Put a number in the place of every NaN, behind a mapping if there is one."""
+    func = _filled(_same if mapping is None else mapping.dispatcher, filler)
+    return Mapping(func, filler.dtype)
+
+
+@njit
+def _same(value: Any) -> Any:
+    return value
+
+
+@functools.lru_cache(maxsize=_KEPT)
+def _filled(func: Any, filler: Any) -> Any:
+    @njit(error_model="numpy")
+    def call(*elements: Any) -> Any:
+        value = func(*elements)
+        return filler if value != value else value  # noqa: PLR0124 - only NaN differs from itself
+
+    return call
