@@ -13,6 +13,15 @@ import engine
 from engine import Reduction, parallel_reduce
 from engine.algorithms.folds import blocks as fold_blocks
 from engine.algorithms.folds.names import NAMES
+from engine.pool.functions import compilable
+from kernels.loops import reductions
+from kernels.loops.row_folds import BODIES
+
+
+@njit
+def larger(a, b):
+    return max(a, b)
+
 
 ARITHMETIC = ("sum", "prod", "mean", "var", "std")
 ORDER = ("min", "max", "argmin", "argmax")
@@ -213,6 +222,56 @@ def test_functions_of_two_numbers(pools):
         parallel_reduce(last, x[:0], pool=pools[0])
 
 
+def test_no_lanes_need_no_identity(pool2):
+    """There is no result of no elements, because there is no result; as for NumPy's ufuncs."""
+    norm = Reduction((0.0, 1), lambda s, x: (s[0] + x, s[1]), lambda a, b: a, lambda s: s[0])
+    for op in (lambda a, b: a + b, norm):
+        for keepdims, shape in ((False, (0,)), (True, (0, 1))):
+            x = np.empty((0, 5))
+            assert parallel_reduce(op, x, axis=1, keepdims=keepdims, pool=pool2).shape == shape
+
+
+@pytest.mark.parametrize(
+    ("dtype", "identity", "wider"),
+    [("u8", 0, "u8"), ("f4", 0, "f4"), ("i1", 1000, "i8"), ("f4", 1e300, "f8"), ("u8", 0.5, "f8")],
+)
+def test_an_identity_takes_the_dtype_of_the_elements(pool2, dtype, identity, wider):
+    """If it fits; else what holds both is the dtype, and no number loses digits for nothing."""
+    x = np.array([2**40 + 1 if dtype == "u8" else 3, 1], dtype)
+    got = parallel_reduce(larger, x, identity=identity, pool=pool2)
+    assert got.dtype == wider
+    assert got == x[0]
+    assert parallel_reduce(larger, x[:0], identity=identity, pool=pool2) == identity
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_functions_see_times(pool2, step):
+    """Dense and strided; what they see as a date in `map=` is one in a reduction too."""
+    missing = Reduction(0, lambda n, day: n + np.isnat(day), lambda a, b: a + b)
+    days = np.array(["2020-01-01", "NaT", "NaT", "2021-01-01"] * 300, "M8[D]")[::step]
+    assert parallel_reduce(missing, days, pool=pool2) == np.isnat(days).sum()
+
+
+def test_a_kernel_may_be_compiled_meanwhile(pool2, monkeypatch):
+    """By another thread, for other arrays, while this one looks at those there are."""
+    kernels = compilable(BODIES[reductions.fold_max]).kernels
+
+    class Kernel:
+        @property
+        def cost_ns(self):
+            kernels[len(kernels)] = self
+            return 0
+
+    monkeypatch.setitem(kernels, "at work", Kernel())
+    known = set(kernels)
+    try:
+        assert parallel_reduce("max", np.arange(1 << 18), pool=pool2) == (1 << 18) - 1
+    finally:
+        for key in set(kernels) - known:
+            if isinstance(kernels[key], Kernel):
+                del kernels[key]
+
+
 def test_reductions_of_tuples(pools):
     """The state may be a tuple, and wider than it begins."""
     mean = Reduction(
@@ -237,6 +296,7 @@ def test_out(pool2):
     out = np.full(40, -1.0)
     assert parallel_reduce("sum", x, axis=0, out=out, pool=pool2) is out
     np.testing.assert_array_equal(out, x.sum(axis=0))
+    assert parallel_reduce("sum", x, axis=0, out=(out,), pool=pool2) is out
     low, high = np.empty(()), np.empty(())
     parallel_reduce("minmax", x, out=(low, high), pool=pool2)
     assert (low, high) == (x.min(), x.max())

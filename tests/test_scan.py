@@ -131,6 +131,25 @@ def test_functions(pools):
         parallel_scan(second, x, exclusive=True, pool=pool)
 
 
+@pytest.mark.parametrize("name", ["min", "max"])
+def test_what_precedes_booleans_is_a_boolean(pool2, name):
+    """An exclusive scan begins with True or False and no other byte."""
+    x = np.arange(120) % 7 > 0
+    got = parallel_scan(name, x, exclusive=True, segments=np.arange(120) // 40, pool=pool2)
+    expected = np.r_[name == "min", TWINS[name](x[:39])]
+    np.testing.assert_array_equal(got[:40].view(np.uint8), expected)
+    assert got.view(np.uint8).max() == 1
+
+
+@pytest.mark.parametrize("dtype", ["u8", "f4"])
+def test_an_identity_changes_no_dtype(pool2, dtype):
+    """A Python number takes that of the elements, as NumPy's rules have it."""
+    x = np.arange(9, dtype=dtype)
+    got = parallel_scan(second, x, exclusive=True, identity=0, pool=pool2)
+    assert got.dtype == x.dtype
+    assert np.array_equal(got, np.r_[0, x[:-1]])
+
+
 def test_out(pool2):
     """Shared, private, of another dtype, or the array itself."""
     x = engine.share(numbers(300, "f8", 3))
@@ -138,6 +157,7 @@ def test_out(pool2):
     for out in (engine.empty(300), np.empty(300), np.empty(300, "f4"), np.empty(600)[::2]):
         assert parallel_scan("sum", x, out=out, pool=pool2) is out
         np.testing.assert_allclose(out, expected)
+    assert parallel_scan("sum", x, out=(out,), pool=pool2) is out
     assert parallel_scan("sum", x, out=x, pool=pool2) is x
     np.testing.assert_array_equal(x, expected)
 

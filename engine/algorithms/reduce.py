@@ -8,13 +8,12 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from engine.algorithms.folds.arrays import Elements, reduce_lanes, reduce_named
-from engine.algorithms.folds.mapped import mapping_of
+from engine.algorithms.folds.mapped import mapping_of, widened
 from engine.algorithms.folds.names import UFUNCS, initial_of, name_of_op, numpy_twin, probe
 from engine.algorithms.inputs.arguments import is_arrow, run_call
 from engine.algorithms.inputs.operands import as_arrays, check_outputs
 from engine.algorithms.reduction import Reduction, binary_fold, reduction_fold
 from engine.memory.arrays import empty
-from engine.memory.ledger import count_copy
 from engine.pool.functions import name_of
 
 if TYPE_CHECKING:
@@ -188,7 +187,7 @@ class _Call:
         """Check everything, reduce, and store."""
         arrays = as_arrays(given, self._what)
         visible = arrays[0].dtype
-        arrays = [_single(one) for one in arrays]
+        arrays = [widened(one) for one in arrays]
         mapping = None
         if self._func is not None:
             mapping = mapping_of(self._func, [one.dtype for one in arrays])
@@ -303,13 +302,18 @@ class _Call:
             user = reduction_fold(self._op, elements.dtype, options)
         else:
             user = binary_fold(self._op, self._identity, elements.dtype, options)
-        if user.identity is None and (elements.mask is not None or 0 in elements.arrays[0].shape):
+        is_empty = 0 in elements.arrays[0].shape
+        # No result at all is no result of no elements, which only an identity could tell.
+        needs_identity = elements.mask is not None or (is_empty and 0 not in kept)
+        if user.identity is None and needs_identity:
             message = (
                 f"zero-size array to reduction operation {self._what} which has no identity; pass "
                 "identity=, which is also what where= needs"
             )
             raise ValueError(message)
-        if 0 in elements.arrays[0].shape:
+        if 0 in kept:
+            states = tuple(np.empty(kept, one) for one in user.fold.dtypes)
+        elif is_empty:
             states = tuple(np.full(kept, one) for one in user.identity or ())
         else:
             states, _ = reduce_lanes(user.fold, elements, options, ordered=True)
@@ -325,17 +329,9 @@ class _Call:
             targets = self._out if isinstance(self._out, tuple) else (self._out,)
             for target, one in zip(targets, shaped, strict=True):
                 np.copyto(target, one, casting="same_kind")
-            return self._out
+            return targets if len(targets) > 1 else targets[0]
         delivered = tuple(_result(one) for one in shaped)
         return delivered if len(delivered) > 1 else delivered[0]
-
-
-def _single(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Widen float16, in which nothing is computed."""
-    if array.dtype != np.float16:
-        return array
-    count_copy("float16", 2 * array.nbytes)
-    return array.astype(np.float32)
 
 
 def _result(array: np.ndarray[Any, Any]) -> Any:

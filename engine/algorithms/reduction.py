@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from numba.core.registry import cpu_target
 from numba.np import numpy_support
 
 from engine.algorithms.folds.by_name import Fold
+from engine.algorithms.inputs.operands import is_number
 from engine.algorithms.map import map_within
 from engine.errors import KernelTypeError
 from engine.pool.functions import compilable, name_of
@@ -177,8 +179,23 @@ def state_type(name: str, func: Any, dtype: np.dtype[Any], identity: Any) -> Any
         It cannot be compiled for this dtype, or returns something else.
     """
     element = numpy_support.from_dtype(dtype)
-    first = element if identity is None else _unified(element, typeof(identity), name)
+    first = element
+    if identity is not None:
+        first = _unified(element, _identity_type(identity, dtype), name)
     return _state_types(name, func, (first,), element, is_tuple=False)[0]
+
+
+def _identity_type(identity: Any, dtype: np.dtype[Any]) -> Any:
+    """Find the numba type of an identity; a Python number takes that of the elements if it fits.
+
+    So an identity of 0 makes no float64 of uint64 or float32, as it would by numba's rules.
+    """
+    if is_number(identity) and dtype.kind in "biufc":
+        common = np.result_type(dtype, identity)
+        with contextlib.suppress(OverflowError, FloatingPointError), np.errstate(over="raise"):
+            common.type(identity)
+            return numpy_support.from_dtype(common)
+    return typeof(identity)
 
 
 def _unified(one: Any, other: Any, name: str) -> Any:

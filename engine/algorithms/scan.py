@@ -9,7 +9,7 @@ import numpy as np
 from numba.np import numpy_support
 from numpy.lib.array_utils import normalize_axis_index
 
-from engine.algorithms.folds.mapped import stored_as
+from engine.algorithms.folds.mapped import stored_as, widened
 from engine.algorithms.inputs.arguments import is_arrow, run_call
 from engine.algorithms.inputs.operands import as_arrays, check_outputs
 from engine.algorithms.reduction import state_type
@@ -192,15 +192,11 @@ def scan_array(
         raise ValueError(message)
     axis = normalize_axis_index(axis, array.ndim)
     name = scan_name(op)
-    if array.dtype == np.float16:
-        count_copy("float16", 2 * array.nbytes)
-        computed = array.astype(np.float32)
-    else:
-        computed = array
+    computed = widened(array)
     step, dtype = _step(name, op, array.dtype, identity, keep_dtype=keep_dtype)
     starts = _segment_starts(segments, array.shape[axis])
     if out is not None:
-        check_outputs(out, 1, array.shape, is_tuple=False)
+        (out,) = check_outputs(out, 1, array.shape, is_tuple=False)
         if not np.can_cast(dtype, out.dtype, "same_kind"):
             message = (
                 f"the scan gives {dtype}, which out= of dtype {out.dtype} cannot hold; pass an "
@@ -295,13 +291,17 @@ def _named_step(name: str, dtype: np.dtype[Any], *, keep_dtype: bool) -> tuple[S
     state = np.dtype(np.float32) if result == np.float16 else stored_as(result)
     steps = _TIME_STEPS if dtype.kind in "mM" else _STEPS
     kind = numpy_support.from_dtype(state)
-    return Step(steps[name], kind, state, identity_of(name, state), name), result
+    # Booleans are computed as bytes, of which the largest is no boolean.
+    begin = state.type(identity_of(name, result if result.kind == "b" else state))
+    return Step(steps[name], kind, state, begin, name), result
 
 
 def identity_of(name: str, dtype: np.dtype[Any]) -> Any:
     """What leaves every other number as it is."""
     if name in ("sum", "prod"):
         return dtype.type(name == "prod")
+    if dtype.kind == "b":
+        return dtype.type(name == "min")
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
         return dtype.type(limits.max if name == "min" else limits.min)

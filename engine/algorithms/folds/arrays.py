@@ -58,8 +58,10 @@ def block_states(
 ) -> tuple[tuple[np.ndarray[Any, Any], ...], np.ndarray[Any, Any], int]:
     """Fold every block; see `fold_blocks`."""
     arrays, mapping = elements.arrays, elements.mapping
+    # Named folds get times as numbers already; functions of the user's see them as times.
+    stored = elements.dtype if elements.dtype.kind in "mM" else stored_as(elements.dtype)
     if mapping is None:
-        arrays = [arrays[0].view(stored_as(arrays[0].dtype))]
+        arrays = [arrays[0].view(stored)]
     if elements.mask is not None:
         arrays = [elements.mask, *arrays]
     return fold_blocks(
@@ -68,7 +70,7 @@ def block_states(
         options,
         name=elements.name,
         mapping=None if mapping is None else mapping.dispatcher,
-        dtype=stored_as(elements.dtype),
+        dtype=stored,
         masked=elements.mask is not None,
     )
 

@@ -151,7 +151,8 @@ def _shared_out(
 ) -> CallOptions:
     """Say how many blocks make a chunk, if a call is large and its kernel has run before."""
     elements = lanes.rows * lanes.length * lanes.columns
-    known = any(one.cost_ns for one in function.kernels.values())
+    # A copy, because another thread may be compiling the same function for other arrays.
+    known = any(one.cost_ns for one in list(function.kernels.values()))
     if options.pool is None or elements < _SHARED_ELEMENTS or not known:
         return options
     grain = max(_CHUNK_ELEMENTS * total // elements, 1)
