@@ -6,6 +6,7 @@ from arrays import arrays
 from hypothesis import given
 from hypothesis import strategies as st
 
+import engine
 from engine import parallel_lexsort
 from engine.algorithms import argsort, lexsort
 
@@ -30,6 +31,18 @@ def test_any_columns(pools, data, count, at):
     assert np.array_equal(result, np.lexsort(keys))
 
 
+@pytest.mark.usefixtures("small_blocks")
+@given(data=st.data(), at=st.integers(0, 3))
+def test_any_axis(pools, data, at):
+    """Each line by itself, also of no elements."""
+    shape = data.draw(st.tuples(*[st.integers(0, 9)] * data.draw(st.integers(1, 3))))
+    axis = data.draw(st.integers(-len(shape), len(shape) - 1))
+    keys = tuple(data.draw(arrays("i1", shape)) % 3 for _ in range(data.draw(st.integers(1, 3))))
+    result = parallel_lexsort(keys, axis=axis, pool=pools[at])
+    assert np.array_equal(result, np.lexsort(keys, axis))
+    assert engine.is_shared(result)
+
+
 def test_many_rows(pools):
     """The rows of an array are columns too."""
     keys = np.random.default_rng(1).integers(0, 30, (3, 50_000))
@@ -42,7 +55,8 @@ def test_many_rows(pools):
     [
         ((), TypeError, "empty"),
         (([1, 2], [1]), ValueError, "one length"),
-        ((np.zeros((2, 2)),), ValueError, "one-dimensional"),
+        ((np.zeros((2, 2)), np.zeros(2)), ValueError, "one length or shape"),
+        ((1, 2), np.exceptions.AxisError, "axis -1"),
         (([1], ["a"]), TypeError, "key 1 has dtype <U1"),
     ],
 )

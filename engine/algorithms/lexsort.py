@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
 
 from engine.algorithms.argsort import argsort_array
 from engine.algorithms.inputs.arguments import is_arrow, run_call
@@ -27,14 +28,18 @@ BLOCK_LENGTH = 1 << 14
 _GATHER = compilable(gather)
 
 
-def parallel_lexsort(keys: Any, *, pool: Pool | None = None, timeout: float | None = None) -> Any:
+def parallel_lexsort(
+    keys: Any, *, axis: int = -1, pool: Pool | None = None, timeout: float | None = None
+) -> Any:
     """Find the indices that sort rows by several columns, as ``numpy.lexsort``.
 
     Parameters
     ----------
-    keys : sequence of array_like and Arrow arrays, 2-D array, or Arrow table
-        Columns of one length, each of a dtype that `parallel_sort` takes.  The last is
-        the one that counts most.
+    keys : sequence of array_like and Arrow arrays, array, or Arrow table
+        Columns of one shape, each of a dtype that `parallel_sort` takes; of an array, its entries
+        along the first axis.  The last is the one that counts most.
+    axis : int, default -1
+        Along which columns of several dimensions are sorted.
     pool, timeout
         As in `parallel_map`.
 
@@ -49,7 +54,9 @@ def parallel_lexsort(keys: Any, *, pool: Pool | None = None, timeout: float | No
     TypeError
         There is no column, or one has a dtype without an order.
     ValueError
-        Columns have different lengths or more than one dimension.
+        Columns have different shapes.
+    numpy.exceptions.AxisError
+        Columns have no such axis.
     TimeoutError, WorkerDiedError, PoolClosedError, SharedMemoryFull
         See there.
 
@@ -70,12 +77,10 @@ def parallel_lexsort(keys: Any, *, pool: Pool | None = None, timeout: float | No
             message = "keys is empty; pass at least one column"
             raise TypeError(message)
         shapes = {one.shape for one in columns}
-        if len(shapes) != 1 or columns[0].ndim != 1:
-            message = (
-                f"keys must be one-dimensional and of one length, not of shapes {sorted(shapes)}"
-            )
+        if len(shapes) != 1:
+            message = f"keys must be of one length or shape, not of shapes {sorted(shapes)}"
             raise ValueError(message)
-        order = _lexsort(columns, options)
+        order = _lexsort(columns, normalize_axis_index(axis, columns[0].ndim), options)
         if not with_arrow:
             return order
         from engine.algorithms.sorting.arrow_values import index_array
@@ -107,23 +112,36 @@ def _columns(keys: Any) -> tuple[list[np.ndarray[Any, Any]], bool]:
     return columns, with_arrow
 
 
-def _lexsort(columns: list[np.ndarray[Any, Any]], options: CallOptions) -> np.ndarray[Any, Any]:
-    order = argsort_array(columns[0], 0, options)
+def _lexsort(
+    columns: list[np.ndarray[Any, Any]], axis: int, options: CallOptions
+) -> np.ndarray[Any, Any]:
+    order = argsort_array(columns[0], axis, options)
+    if not order.size or len(columns) == 1:
+        return order
+    lines = np.moveaxis(order, axis, -1)
+    index, _ = lines_of(order, axis)
     for column in columns[1:]:
-        if not len(column):
-            continue
-        ((elements,), _) = lines_of(column, 0)
-        step = argsort_array(_gathered(elements, order, options), 0, options)
-        order = _gathered(order, step, options)
+        rows, _ = lines_of(column, axis)
+        step = argsort_array(_gathered(rows, index, options), 1, options)
+        index = _gathered(index, step, options)
+    if axis == order.ndim - 1:
+        return index.reshape(order.shape)
+    # The result of the first step has the shape, and nobody else's memory.
+    np.copyto(lines, index.reshape(lines.shape))
     return order
 
 
 def _gathered(
     elements: np.ndarray[Any, Any], index: np.ndarray[Any, Any], options: CallOptions
 ) -> np.ndarray[Any, Any]:
-    """Bring elements into the order of an index."""
+    """Bring the elements of each contiguous row into the order of the same row of an index."""
+    if len(index) > 1:
+        among_all = empty(index.shape, np.int64)
+        np.add(index, np.arange(len(index))[:, np.newaxis] * index.shape[1], out=among_all)
+        index = among_all
     result = empty(index.shape, elements.dtype)
     length = np.int64(BLOCK_LENGTH)
-    blocks = int(-(-len(index) // length))
-    run_body(_GATHER, blocks, (bits_of(elements), index, length, bits_of(result)), options)
+    blocks = int(-(-index.size // length))
+    arrays = (bits_of(elements).reshape(-1), index.reshape(-1), length, bits_of(result).reshape(-1))
+    run_body(_GATHER, blocks, arrays, options)
     return result
