@@ -54,6 +54,7 @@ def test_many_rows(pools):
     ("keys", "error", "words"),
     [
         ((), TypeError, "empty"),
+        (None, TypeError, "keys must be a sequence"),
         (([1, 2], [1]), ValueError, "one length"),
         ((np.zeros((2, 2)), np.zeros(2)), ValueError, "one length or shape"),
         ((1, 2), np.exceptions.AxisError, "axis -1"),

@@ -318,6 +318,7 @@ def test_out(pool2):
         ("sum", {"axis": 2}, np.exceptions.AxisError, "axis 2"),
         ("sum", {"where": np.ones(3)}, TypeError, "bool"),
         ("sum", {"where": np.ones(5, bool)}, ValueError, "broadcast"),
+        ("sum", {"where": np.ma.array([True] * 3, mask=[0, 0, 1])}, TypeError, "masked"),
         ("sum", {"identity": 0}, TypeError, "identity="),
         ("mean", {"initial": 0}, TypeError, "initial="),
         ("argmin", {"axis": (0, 1)}, TypeError, "tuple|integer"),

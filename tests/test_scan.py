@@ -204,6 +204,7 @@ def test_columns_with_nan(pool2):
         (3, {}, TypeError, "op must be"),
         ("sum", {"axis": 2}, np.exceptions.AxisError, "axis 2"),
         ("sum", {"segments": np.ones(3, bool)}, ValueError, "length 4"),
+        ("sum", {"segments": np.ma.array([1] * 4, mask=[0, 0, 0, 1])}, TypeError, "masked"),
         ("sum", {"identity": 1}, TypeError, "identity="),
         ("sum", {"skip_nulls": True}, TypeError, "Arrow"),
         ("sum", {"out": np.ones((4, 2))}, ValueError, "out="),

@@ -156,6 +156,20 @@ def test_out_is_written_to(pool2, count, make):
     assert across is out
 
 
+def test_a_copy_into_out_is_counted(pool2):
+    """And there is none into shared memory."""
+
+    def copied():
+        reason = "results for an out= that workers cannot write to"
+        return engine.statistics().copied_bytes.get(reason, 0)
+
+    x = engine.share(np.random.default_rng(5).normal(size=20_000))
+    for out, nbytes in ((engine.empty(20_000), 0), (np.empty(20_000), x.nbytes)):
+        before = copied()
+        parallel_sort(x, out=out, pool=pool2)
+        assert copied() - before == nbytes
+
+
 @pytest.mark.parametrize(
     ("x", "out", "error", "words"),
     [

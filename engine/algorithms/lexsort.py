@@ -100,6 +100,9 @@ def _columns(keys: Any) -> tuple[list[np.ndarray[Any, Any]], bool]:
         from engine.algorithms.inputs.arrow_columns import as_arrow
 
         keys = as_arrow(keys)
+    if not np.iterable(keys):
+        message = f"keys must be a sequence of columns, not {type(keys).__name__}"
+        raise TypeError(message)
     columns: list[np.ndarray[Any, Any]] = []
     for position, one in enumerate(keys):
         if is_arrow(one):

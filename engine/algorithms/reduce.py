@@ -11,7 +11,7 @@ from engine.algorithms.folds.arrays import Elements, reduce_lanes, reduce_named
 from engine.algorithms.folds.mapped import mapping_of, widened
 from engine.algorithms.folds.names import UFUNCS, initial_of, name_of_op, numpy_twin, probe
 from engine.algorithms.inputs.arguments import is_arrow, run_call
-from engine.algorithms.inputs.operands import as_arrays, check_outputs
+from engine.algorithms.inputs.operands import as_arrays, check_outputs, refuse_masked
 from engine.algorithms.reduction import Reduction, binary_fold, reduction_fold
 from engine.memory.arrays import empty
 from engine.pool.functions import name_of
@@ -68,7 +68,8 @@ def parallel_reduce(
     ddof : float
         For ``var`` and ``std``: the divisor is the number of elements less this.
     identity : number, optional
-        For a function of two numbers: the result of no elements.
+        For a function of two numbers: the result of no elements.  A Python number takes the dtype
+        of the elements if it fits.
     min_count : int, optional
         For Arrow data: with fewer values that are not null the result is null.  By default as in
         `pyarrow.compute`: 1, and 0 for ``var`` and ``std``.
@@ -245,6 +246,7 @@ class _Call:
     def _mask(self, shape: tuple[int, ...]) -> np.ndarray[Any, Any] | None:
         if self._where is None or self._where is True:
             return None
+        refuse_masked([self._where])
         mask = np.asarray(self._where)
         if mask.dtype != np.bool_:
             message = f"where= must be an array of bool, not of {mask.dtype}"

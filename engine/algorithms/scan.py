@@ -11,7 +11,7 @@ from numpy.lib.array_utils import normalize_axis_index
 
 from engine.algorithms.folds.mapped import stored_as, widened
 from engine.algorithms.inputs.arguments import is_arrow, run_call
-from engine.algorithms.inputs.operands import as_arrays, check_outputs
+from engine.algorithms.inputs.operands import as_arrays, check_outputs, refuse_masked
 from engine.algorithms.reduction import state_type
 from engine.algorithms.scans.blocks import Step, scan_blocks
 from engine.memory.arrays import empty, is_shared_array
@@ -72,7 +72,8 @@ def parallel_scan(
         As long as the axis.  Of bool: True where a segment begins.  Of anything else: keys, a
         segment ends where the key changes, and NaN is a change.  The scan begins anew in each.
     identity : number, optional
-        For an exclusive scan by a function.
+        For an exclusive scan by a function.  A Python number takes the dtype of the elements if
+        it fits.
     skip_nulls : bool
         For Arrow data, as in `pyarrow.compute.cumulative_sum`: pass over nulls; by default all
         that comes after the first null of a segment is null.
@@ -318,6 +319,7 @@ def _segment_starts(segments: Any, length: int) -> np.ndarray[Any, Any] | None:
     """
     if segments is None:
         return None
+    refuse_masked([segments])
     keys = np.asarray(segments)
     if keys.shape != (length,):
         message = f"segments= has shape {keys.shape}, but the scanned axis has length {length}"

@@ -12,6 +12,7 @@ from engine.algorithms.inputs.operands import check_castable, check_outputs
 from engine.algorithms.sorting.lines import is_long, lines_of, sort_lines
 from engine.algorithms.sorting.order import bits_of, order_of, sortable
 from engine.memory.arrays import empty, is_shared_array
+from engine.memory.ledger import count_copy
 
 if TYPE_CHECKING:
     from engine.pool.native import CallOptions
@@ -125,6 +126,8 @@ def sort_array(
             return lines
         target = empty(array.shape, dtype)
     if target.ctypes.data != result.ctypes.data:
+        if out is not None:
+            count_copy("results for an out= that workers cannot write to", target.nbytes)
         np.copyto(target, np.moveaxis(lines, -1, axis), casting="same_kind")
     return target
 
