@@ -1,16 +1,18 @@
 """parallel_groupby: against pandas, and against Python's own dicts."""
 
 import datetime as dt
+import functools
 import math
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import parallel_groupby
+from engine import KernelTypeError, Reduction, parallel_groupby
 from engine.algorithms.groups import grouping
 from engine.algorithms.groups.aggregates import AGGREGATES
 from engine.algorithms.phases import blocks
@@ -182,6 +184,108 @@ def test_types_of_aggregates(pool2):
     assert row["f_nunique"] == 2
 
 
+@pytest.mark.parametrize("nulls", ["group", "drop"])
+def test_null_in_a_dictionary_is_a_null_key(pool2, nulls):
+    """Like a null index, beside entries that the dictionary has twice."""
+    keys = pa.DictionaryArray.from_arrays(
+        pa.array([0, 1, 2, 3, None, 0]), pa.array(["b", None, "a", "b"])
+    )
+    for by in (keys, {"key": keys, "other": [7] * 6}):
+        values = [1, 2, 4, 8, 16, 32]
+        table = parallel_groupby(by, values, ["sum", "count"], nulls=nulls, pool=pool2)
+        count = 3 if nulls == "group" else 2
+        assert table["key"].to_pylist() == ["a", "b", None][:count]
+        assert table["value_sum"].to_pylist() == [4, 41, 18][:count]
+        assert table["value_count"].to_pylist() == [1, 3, 2][:count]
+
+
+@pytest.mark.parametrize("unit", ["Y", "M", "W", "D", "h", "m", "25s", "s", "ms", "ns"])
+def test_dates_and_durations_of_every_unit(pool2, unit):
+    """Are keys, in the nearest unit that Arrow has; NaT is a null."""
+    for kind in ("M8", "m8") if unit not in ("Y", "M") else ("M8",):
+        keys = np.array([3, -2, "NaT", 3], f">{kind}[{unit}]")
+        table = parallel_groupby(keys, [1, 2, 4, 8], "sum", pool=pool2)
+        np.testing.assert_array_equal(table["key"].to_numpy(), np.sort(keys)[[0, 1, 3]])
+        assert table["key"].null_count == 1
+        assert table["value_sum"].to_pylist() == [2, 9, 4]
+
+
+def test_dictionaries_that_differ_by_chunk(pool2):
+    """Are keys by what they stand for, in slices too."""
+    chunks = [pa.array(one).dictionary_encode() for one in (["x", "b", "a"], ["c", "b", None, "a"])]
+    keys = pa.chunked_array(chunks).slice(1)
+    table = parallel_groupby(keys, np.arange(12)[::2], "sum", pool=pool2)
+    assert table["key"].to_pylist() == ["a", "b", "c", None]
+    assert table["value_sum"].to_pylist() == [2 + 10, 0 + 6, 4, 8]
+
+
+def mixed(state, value):
+    """Depend on every value and on their order."""
+    return (state * 31 + value) % 1_000_003
+
+
+def longest(state, value):
+    """Count values, and keep the extremes."""
+    return state[0] + 1, min(state[1], value), max(state[2], value)
+
+
+MIXED = Reduction(7, mixed, lambda one, other: one + other)
+EXTREMES = Reduction(
+    (0, math.inf, -math.inf),
+    longest,
+    lambda one, two: (one[0] + two[0], min(one[1], two[1]), max(one[2], two[2])),
+    lambda state: (state[2] - state[1] if state[0] else -1.0, state[0]),
+)
+
+
+@given(
+    at=which_pool,
+    rows=st.lists(st.tuples(small | huge, st.none() | st.integers(-9, 9)), max_size=90),
+    nulls=st.sampled_from(["group", "drop"]),
+)
+def test_reductions_by_functions(pools, at, rows, nulls):
+    """Step through the values of a group in their order, and start anew with each group."""
+    keys = pa.array([key for key, _ in rows], pa.int64())
+    values = pa.array([value for _, value in rows], pa.int64())
+    aggs = {"value": {"mixed": MIXED, "extremes": EXTREMES, "count": "count"}}
+    table = parallel_groupby(keys, values, aggs, nulls=nulls, pool=pools[at])
+    table.validate(full=True)
+    groups = {}
+    for key, value in rows:
+        if nulls == "group" or key is not None:
+            known = groups.setdefault(key, [])
+            known.extend([] if value is None else [value])
+    expected = sorted(groups, key=lambda key: (key is None, key or 0))
+    assert table["key"].to_pylist() == expected
+    lists = [groups[key] for key in expected]
+    assert table["value_mixed"].to_pylist() == [functools.reduce(mixed, one, 7) for one in lists]
+    spread = [max(one) - min(one) if one else -1.0 for one in lists]
+    assert table["value_extremes_0"].to_pylist() == spread
+    assert table["value_extremes_1"].to_pylist() == [len(one) for one in lists]
+    assert table["value_count"].to_pylist() == [len(one) for one in lists]
+
+
+def test_reductions_of_other_types(pool2):
+    """Of booleans and of narrow floats; named after their steps."""
+    last = Reduction(0.5, lambda _, value: value, lambda _, other: other)
+    ands = Reduction(True, lambda state, value: state and value, lambda one, other: one and other)
+    keys = [2, 1, 2, 1, 3]
+    table = parallel_groupby(keys, np.arange(5, dtype="f4"), [last, "sum"], pool=pool2)
+    assert table["value_reduction"].to_pylist() == [3.0, 2.0, 4.0]
+    values = pa.array([True, False, True, None, None])
+    table = parallel_groupby(keys, {"v": values}, {"v": [ands, MIXED]}, pool=pool2)
+    assert table["v_reduction"].to_pylist() == [False, True, True]
+    assert table["v_mixed"].to_pylist() == [217, (218 * 31) + 1, 7]
+
+
+def test_tables_of_other_libraries(pool2):
+    """Have columns, as pyarrow's have."""
+    columns = {"k": [2, 1, 2], "v": [1.0, 2.0, 4.0]}
+    for table in (pd.DataFrame(columns), pl.DataFrame(columns)):
+        found = parallel_groupby(table[["k"]], table[["v"]], "sum", pool=pool2)
+        assert found.to_pydict() == {"k": [1, 2], "v_sum": [2.0, 5.0]}
+
+
 def test_nothing_to_group(pool2):
     """Gives a table without rows, of the same columns."""
     none = pa.array([], pa.int64())
@@ -208,6 +312,24 @@ def test_nothing_to_group(pool2):
         ([1], np.array([1], "M8[s]"), "sum", {}, TypeError, "which has no sum"),
         ([[1]], [1], "sum", {}, ValueError, "key has 2 dimensions"),
         (np.ma.ones(1, int), [1], "sum", {}, TypeError, "masked"),
+        ([1], [1], 5, {}, TypeError, "aggs must be"),
+        ([1], [1], ["sum", "sum"], {}, ValueError, "several columns named 'value_sum'"),
+        ({"v_sum": [1]}, {"v": [1]}, "sum", {}, ValueError, "several columns named 'v_sum'"),
+        (pa.table([[1], [1]], ["a", "a"]), [1], "sum", {}, ValueError, "keys has several"),
+        ({"v": [1]}, {"v": [1, 2]}, "sum", {}, ValueError, "same length.*'v': 2"),
+        ([1j], [1], "sum", {}, TypeError, "key has dtype complex128"),
+        (np.zeros(1, "m8[M]"), [1], "sum", {}, TypeError, "key has dtype timedelta64"),
+        ([1], [1], Reduction(0j, mixed, mixed), {}, KernelTypeError, "mixed"),
+        ([1], [1], Reduction("a", mixed, mixed), {}, TypeError, "identity"),
+        ([1], np.array([1], "M8[s]"), MIXED, {}, TypeError, "which has no mixed"),
+        (
+            *([1], [1], Reduction(0j, lambda one, two: one + two, mixed), {}),
+            *(TypeError, "complex128, for which Arrow has no type"),
+        ),
+        (
+            pa.DictionaryArray.from_arrays(pa.array([0]), pa.array([[1]])),
+            *([1], "sum", {}, TypeError, "values have no order"),
+        ),
     ],
 )
 def test_what_is_refused(pool2, keys, values, aggs, options, error, words):

@@ -15,6 +15,7 @@ from kernels.loops import grouping
 
 if TYPE_CHECKING:
     from engine.algorithms.groups.grouping import Grouping
+    from engine.algorithms.groups.user_folds import GroupFold
     from engine.pool.native import CallOptions
 
 __all__ = ["AGGREGATES", "Segments"]
@@ -113,6 +114,10 @@ class Segments:
         if what == "mean":
             total = total / np.maximum(self._counts, 1)
         return pa.array(total, mask=missing)
+
+    def reduce_by(self, fold: GroupFold) -> list[pa.Array]:
+        """Reduce each group by functions of the user's, one without values to their identity."""
+        return fold.reduce(self._groups, self._offsets, self._values)
 
     def _like(self, words: np.ndarray[Any, Any] | None, missing: np.ndarray[Any, Any]) -> pa.Array:
         if words is None:

@@ -12,6 +12,7 @@ from engine.algorithms.phases.blocks import run_groups, within_reach
 from kernels.loops import counting
 
 if TYPE_CHECKING:
+    from engine.algorithms.reduction import Reduction
     from engine.pool.native import CallOptions
 
 __all__ = ["dense_groups"]
@@ -25,17 +26,17 @@ _ROWS_PER_KEY = 64
 def dense_groups(
     by: dict[str, pa.Array],
     columns: dict[str, pa.Array],
-    wanted: list[tuple[str, str]],
+    wanted: list[tuple[str, str, str | Reduction]],
     options: CallOptions,
 ) -> dict[str, pa.Array] | None:
     """Count and add up by tables; None if keys, values or aggregates ask for more than that."""
     (name, column), *more = by.items()
-    used = [columns[one] for one, _ in wanted]
+    used = [columns[one] for one, _, _ in wanted]
     if (
         more
         or not pa.types.is_integer(column.type)
         or column.type == pa.uint64()
-        or any(what not in _SIMPLE for _, what in wanted)
+        or any(what not in _SIMPLE for _, _, what in wanted)
         or any(one.null_count or not _is_simple(one.type) for one in (column, *used))
         or not len(column)
     ):
@@ -54,9 +55,9 @@ def dense_groups(
     present = np.flatnonzero(counts)
     result = {name: pa.array(present + low).cast(column.type)}
     sums: dict[str, np.ndarray[Any, Any]] = {}
-    for one, what in wanted:
+    for one, label, what in wanted:
         if what == "count":
-            result[f"{one}_{what}"] = pa.array(counts[present])
+            result[label] = pa.array(counts[present])
             continue
         if one not in sums:
             values = columns[one].to_numpy()
@@ -69,7 +70,7 @@ def dense_groups(
             total = total / counts[present]
         elif pa.types.is_unsigned_integer(columns[one].type):
             total = total.view(np.uint64)
-        result[f"{one}_{what}"] = pa.array(total)
+        result[label] = pa.array(total)
     return result
 
 

@@ -13,8 +13,9 @@ from engine.pool.functions import compilable
 from kernels.loops import grouping
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from engine.pool.functions import CompilableFunction
     from engine.pool.native import CallOptions
 
 __all__ = ["Grouping"]
@@ -99,7 +100,14 @@ class Grouping:
         """Reduce each segment of values to one; 0 where a body stores nothing."""
         out = empty(len(offsets) - 1, dtype)
         out[...] = 0
-        length = max(1, -(-len(out) // _BLOCKS_MAX))
-        arrays = [np.int64(length), offsets, values, *settings, out]
-        run_body(compilable(body), -(-len(out) // length), arrays, self._options)
+        self.run_segments(compilable(body), offsets, [values, *settings, out])
         return out
+
+    def run_segments(
+        self, body: CompilableFunction, offsets: np.ndarray[Any, Any], arrays: Sequence[Any]
+    ) -> None:
+        """Call ``body(block, length, offsets, *arrays)`` for each block of so many segments."""
+        segments = len(offsets) - 1
+        length = max(1, -(-segments // _BLOCKS_MAX))
+        given = [np.int64(length), offsets, *arrays]
+        run_body(body, -(-segments // length), given, self._options)

@@ -34,7 +34,7 @@ def as_column(value: Any, name: str) -> pa.Array:
         Naming the column.
     """
     if is_arrow(value):
-        return one_array(value, name)
+        return _with_plain_nulls(one_array(value, name))
     if isinstance(value, np.ma.MaskedArray):
         message = f"{name} is a masked array; pass pyarrow.array(x), whose nulls are kept"
         raise TypeError(message)
@@ -42,10 +42,34 @@ def as_column(value: Any, name: str) -> pa.Array:
     if array.ndim != 1:
         message = f"{name} has {array.ndim} dimensions; a column has one"
         raise ValueError(message)
-    if not array.dtype.isnative:
+    if array.dtype.kind in "mM":
+        array = _in_units_of_arrow(array)
+    elif not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
-    # From NumPy's dates NaT comes as null.
-    return pa.array(array)
+    try:
+        # From NumPy's dates NaT comes as null.
+        return pa.array(array)
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        message = f"{name} has dtype {array.dtype}, for which Arrow has no type"
+        raise TypeError(message) from error
+
+
+def _in_units_of_arrow(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Bring dates or durations into a unit that Arrow has too; months as durations have none."""
+    kind = array.dtype.kind
+    unit, _ = np.datetime_data(array.dtype)
+    coarse = {"M": {"Y": "D", "M": "D", "W": "D"}, "m": {"W": "s", "D": "s"}}[kind]
+    unit = (coarse | {"h": "s", "m": "s"}).get(unit, unit)
+    return array.astype(f"{kind}8[{unit}]", copy=False)
+
+
+def _with_plain_nulls(column: pa.Array) -> pa.Array:
+    """Make rows null whose indices name a null of the dictionary, which Arrow counts as values."""
+    if not (isinstance(column, pa.DictionaryArray) and column.dictionary.null_count):
+        return column
+    is_null = column.dictionary.is_null().take(column.indices).fill_null(True)
+    indices = pc.if_else(is_null, pa.scalar(None, column.indices.type), column.indices)
+    return pa.DictionaryArray.from_arrays(indices, column.dictionary, ordered=column.type.ordered)
 
 
 def code_of(columns: dict[str, pa.Array], options: CallOptions) -> np.ndarray[Any, Any]:
@@ -74,7 +98,7 @@ def _numbers(column: pa.Array, name: str, options: CallOptions) -> np.ndarray[An
     """Give a column's keys as int64 in their order; anything where they are null."""
     kind = column.type
     if pa.types.is_dictionary(kind):
-        column = _ranked(column)
+        column = _ranked(column, name)
     elif not (
         pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_temporal(kind)
     ) or pa.types.is_interval(kind):
@@ -92,10 +116,14 @@ def _numbers(column: pa.Array, name: str, options: CallOptions) -> np.ndarray[An
     return words.astype(np.int64, copy=False)
 
 
-def _ranked(column: pa.DictionaryArray) -> pa.Array:
+def _ranked(column: pa.DictionaryArray, name: str) -> pa.Array:
     """Replace indices by the ranks of what they stand for."""
-    values = pc.unique(column.dictionary.drop_null())
-    values = values.take(pc.sort_indices(values))
+    try:
+        values = pc.unique(column.dictionary.drop_null())
+        values = values.take(pc.sort_indices(values))
+    except pa.ArrowNotImplementedError as error:
+        message = f"{name} is of type {column.type}, whose values have no order"
+        raise TypeError(message) from error
     return pc.index_in(column.dictionary, values).take(column.indices)
 
 
