@@ -23,7 +23,7 @@ def _short_blocks(monkeypatch):
 @given(
     at=which_pool,
     length=st.integers(0, 200),
-    dtype=st.sampled_from([*INTEGERS[:-1], "?"]),
+    dtype=st.sampled_from([*INTEGERS, "?"]),
     layout=layouts,
     most=st.sampled_from([1, 3, 100]),
     minlength=st.integers(0, 50),
@@ -60,6 +60,9 @@ def test_arrow(pool2):
     """Nulls are left out."""
     assert parallel_bincount(pa.array([2, None, 0, 2]), pool=pool2).tolist() == [1, 0, 2]
     assert parallel_bincount([], pool=pool2).tolist() == []
+    weights = pa.chunked_array([[1.0, 2.0], [None, 8.0]])
+    sums = parallel_bincount(pa.array([2, None, 0, 2]), weights, pool=pool2)
+    assert sums.tolist() == [0.0, 0.0, 9.0]
 
 
 @pytest.mark.parametrize(
@@ -69,12 +72,13 @@ def test_arrow(pool2):
         (np.array([1]), {"minlength": -1}, ValueError, "minlength"),
         (np.array([1]), {"minlength": 1.5}, TypeError, "integer"),
         (np.array([1.0]), {}, TypeError, "float64"),
-        (np.array([1], "u8"), {}, TypeError, "uint64"),
+        (np.array([2**63], "u8"), {}, ValueError, "negative"),
         (np.zeros((2, 2), int), {}, ValueError, "2 dimensions"),
         (np.array([1]), {"weights": [1, 2]}, ValueError, "weights has shape"),
         (np.array([1]), {"weights": [1j]}, TypeError, "complex128"),
         (np.ma.ones(2, int), {}, TypeError, "masked"),
-        (pa.array([1, None]), {"weights": [1, 2]}, ValueError, "nulls"),
+        (pa.array([1, None]), {"weights": [1, 2, 3]}, ValueError, "one length"),
+        (pa.array([None], pa.int8()), {"weights": 1}, ValueError, "one length"),
     ],
 )
 def test_what_is_refused(pool2, x, options, error, words):

@@ -81,6 +81,21 @@ def test_every_edge_and_its_neighbours(pool2, dtype, limits, bins):
     assert_as_numpy(parallel_histogram(x, bins, limits, pool=pool2), np.histogram(x, bins, limits))
 
 
+@pytest.mark.parametrize("dtype", ["i8", "u8"])
+def test_integers_that_floats_cannot_tell_apart(pool2, dtype):
+    """Are on the right side of edges and of ranges that are integers."""
+    far = 2**53 if dtype == "i8" else 2**63
+    x = np.array([far - 1, far, far + 1, far + 2, far + 3, 2 * (far - 1)], dtype)
+    edges = x[[1, 2, 3, 5]]
+    assert_as_numpy(parallel_histogram(x, edges, pool=pool2), np.histogram(x, edges))
+    ranges = [np.array(two, dtype) for two in ((far, far + 4096), (far + 1, 2 * far - 3))]
+    for limits in (*ranges, (float(far), 2.0 * far)):
+        assert_as_numpy(parallel_histogram(x, 1, limits, pool=pool2), np.histogram(x, 1, limits))
+    points = np.stack([x, x[::-1]], axis=1)
+    counts, _ = parallel_histogram(points, [edges, edges], pool=pool2)
+    assert same_bits(counts, np.histogramdd(points, [edges, edges])[0])
+
+
 @pytest.mark.parametrize("dtype", INTEGERS)
 def test_integers_of_every_size(pool2, dtype):
     """To the ends of their ranges."""
@@ -159,6 +174,14 @@ def test_arrow_and_scalars(pool2):
         parallel_histogram(whole, 2, weights=[1, 2, 3], pool=pool2),
         np.histogram([1, 2, 2], 2, weights=[1, 2, 3]),
     )
+    weights = pa.array([1, 2, None, 4])
+    assert_as_numpy(
+        parallel_histogram(pa.array([1, None, 2, 3]), 2, weights=weights, pool=pool2),
+        np.histogram([1, 3], 2, weights=[1, 4]),
+    )
+    points = (pa.array([1.0, None, 2.0]), np.array([0.0, 1.0, 2.0]))
+    counts, _ = parallel_histogram(points, 2, weights=[1.0, 2.0, 4.0], pool=pool2)
+    assert counts.tolist() == [[1.0, 0.0], [0.0, 4.0]]
     assert_as_numpy(parallel_histogram(3.0, 2, pool=pool2), np.histogram(3.0, 2))
     empty = np.zeros((0, 2))
     assert same_bits(parallel_histogram(empty, 2, pool=pool2)[0], np.histogramdd(empty, 2)[0])
@@ -185,7 +208,10 @@ def test_arrow_and_scalars(pool2):
         (np.zeros((2, 2)), {"weights": np.zeros(2, "c16")}, TypeError, "complex128"),
         ((np.zeros(2), np.zeros(3)), {}, ValueError, "one length"),
         (np.ma.zeros(3), {}, TypeError, "masked"),
-        (pa.array([1, None]), {"weights": [1, 2]}, ValueError, "x has nulls"),
+        (np.ma.zeros((3, 2)), {}, TypeError, "masked"),
+        (pa.array([1, None]), {"weights": [1, 2, 3]}, ValueError, "one length"),
+        ((pa.array([1, None]), np.zeros(3)), {}, ValueError, "one length"),
+        ((), {}, ValueError, "one length"),
         (pa.table({"a": [1]}), {}, TypeError, "table"),
     ],
 )

@@ -34,7 +34,8 @@ def parallel_bincount(
     Parameters
     ----------
     x : array_like of int, shape (n,)
-        None of them negative; nulls of an Arrow array are left out.
+        None of them negative.  Nulls of Arrow arrays are left out, as are elements whose weights
+        are null.
     weights : array_like, shape (n,), optional
         What an element counts, as float64; by default 1.
     minlength : int
@@ -50,9 +51,10 @@ def parallel_bincount(
     Raises
     ------
     ValueError
-        An element or `minlength` is negative, or shapes do not fit.
+        An element or `minlength` is negative, an element does not fit into int64, or shapes do
+        not fit.
     TypeError
-        The elements are no integers that fit into int64, or the weights are not real.
+        The elements are no integers, or the weights are not real.
 
     Notes
     -----
@@ -74,22 +76,25 @@ def parallel_bincount(
         raise ValueError(message)
 
     def run(options: CallOptions) -> np.ndarray[Any, Any]:
-        keys = as_counted(x, "x", weighted=weights is not None)
+        (keys,), summands = as_counted([x], weights)
         if keys.ndim != 1:
             message = f"x has {keys.ndim} dimensions; it must have one"
             raise ValueError(message)
         if not keys.size and not isinstance(x, np.ndarray):
             # An empty list has no kind of its own.
             keys = keys.astype(np.int64)
-        if not np.can_cast(keys.dtype, np.int64, "safe"):
-            message = f"x must hold integers that fit into int64, not {keys.dtype}"
+        if keys.dtype.kind not in "biu":
+            message = f"x must hold integers, not {keys.dtype}"
             raise TypeError(message)
-        given = as_weights(weights, keys.shape)
+        given = as_weights(summands, keys.shape)
         if given is not None and given.dtype.kind == "c":
             message = f"weights has dtype {given.dtype}; they must be real"
             raise TypeError(message)
         if keys.dtype == np.bool_:
             keys = keys.view(np.uint8)
+        elif keys.dtype.kind == "u" and keys.dtype.itemsize == np.dtype(np.int64).itemsize:
+            # As for NumPy, numbers beyond int64 are negative ones.
+            keys = keys.astype(np.uint64, copy=False).view(np.int64)
         keys = within_reach(keys)
         entries = max(_largest(keys, options) + 1, least)
         return summed(

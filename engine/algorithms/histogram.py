@@ -44,8 +44,9 @@ def parallel_histogram(
     ----------
     x : array_like, shape (n,) or (n, d), or tuple of d array_like of shape (n,)
         Numbers of at most 64 bits, no float16 and no complex ones.  An array of one dimension,
-        a scalar or an Arrow array is counted by element, leaving nulls out; anything else by
-        point, with the d coordinates of a point in a row or in d arrays.
+        a scalar or an Arrow array is counted by element; anything else by point, with the d
+        coordinates of a point in a row or in d arrays.  What is null in Arrow data, or has a
+        weight or a coordinate that is, is left out.
     bins : int, str or array_like, or a sequence of d of these
         How many bins of equal width, a rule of `numpy.histogram_bin_edges` (not for points), or
         the edges, which do not decrease.
@@ -77,7 +78,8 @@ def parallel_histogram(
     both, and what rounding might put on the wrong side of an edge is compared with the edges.
     Elements outside of the range, and with a range or edges NaNs too, are not counted.  Weights
     are summed as float64, in an order that depends on the number of elements and bins alone;
-    NumPy adds them in another order.  Coordinates are compared as float64.  Private arrays are
+    NumPy adds them in another order.  Coordinates are compared as float64, or as integers if they
+    and all edges are.  Private arrays are
     copied once into shared memory when workers are needed.  Concurrency: any thread.
 
     Examples
@@ -90,10 +92,11 @@ def parallel_histogram(
     has_points = isinstance(x, tuple) or (not is_arrow(x) and np.ndim(x) > 1)
 
     def run(options: CallOptions) -> Any:
+        columns, summands = as_counted(x if isinstance(x, tuple) else [x], weights)
         if has_points:
-            return _count_points(_points(x), bins, range, weights, density, options)
-        elements = as_counted(x, "x", weighted=weights is not None)
-        return _count_elements(_numbers(elements), bins, range, weights, density, options)
+            points = _points(columns, is_one=not isinstance(x, tuple))
+            return _count_points(points, bins, range, summands, density, options)
+        return _count_elements(_numbers(columns[0]), bins, range, summands, density, options)
 
     return run_call(
         run, pool=pool, grain=None, timeout=timeout, progress=False, what="parallel_histogram"
@@ -113,14 +116,14 @@ def _numbers(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def _points(x: Any) -> np.ndarray[Any, Any]:
-    if not isinstance(x, tuple):
-        array = np.asarray(x)
+def _points(columns: list[np.ndarray[Any, Any]], *, is_one: bool) -> np.ndarray[Any, Any]:
+    """Bring points into rows, from one array of them or from a column for each coordinate."""
+    if is_one:
+        (array,) = columns
         if array.ndim != 2:  # noqa: PLR2004
             message = f"x has shape {array.shape}; pass a row of coordinates for each point"
             raise ValueError(message)
         return _numbers(array)
-    columns = [as_counted(one, "x", weighted=True) for one in x]
     shapes = {one.shape for one in columns}
     if len(shapes) != 1 or columns[0].ndim != 1:
         message = f"the arrays of x must have one length, but have shapes {sorted(shapes)}"
@@ -191,13 +194,33 @@ def _count_uniform(
     near = _ROUNDINGS * float(np.finfo(number).eps) * count * (1 + reach)
     if not near < _NEAR_MAX:
         near = 1.0
-    settings = (edges, first, last, span, scale, number(near), number(1 - near))
+    # Integers of 64 bits are compared before they are rounded.
+    is_exact = is_whole and x.dtype in (np.int64, np.uint64)
+    limits = tuple(map(_limit if is_exact else number, (low, high)))
+    settings = (edges, *limits, first, last, span, scale, number(near), number(1 - near))
     return summed(
         weights,
         lambda parts, dtype: run_groups(
             counting.count_uniform, len(x), count, dtype, (x, parts, *settings), options
         ),
     )
+
+
+def _limit(whole: Any) -> Any:
+    """Make a scalar of a whole number, exactly if there is an integer dtype for it."""
+    value = int(whole)
+    for dtype in (np.int64, np.uint64):
+        if np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:
+            return dtype(value)
+    return np.float64(value)
+
+
+def _compared_as(points: np.ndarray[Any, Any], edges: list[np.ndarray[Any, Any]]) -> Any:
+    """Choose the dtype of edges, so that integers are compared as integers, as by NumPy."""
+    common = np.result_type(points.dtype, *edges)
+    if common.kind not in "iu":
+        return np.float64
+    return np.uint64 if common == np.uint64 else np.int64
 
 
 def _count_boxes(
@@ -208,7 +231,7 @@ def _count_boxes(
 ) -> np.ndarray[Any, Any]:
     """Count points in boxes; the counts of the last axis lie side by side."""
     begins = np.cumsum([0, *map(len, edges)])
-    joined = np.concatenate([np.asarray(one, np.float64) for one in edges])
+    joined = np.concatenate(edges).astype(_compared_as(points, edges), copy=False)
     boxes = prod(len(one) - 1 for one in edges)
     return summed(
         weights,

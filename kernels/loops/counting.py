@@ -19,12 +19,15 @@ _TILE = 512
 
 
 @njit(cache=True)
-def _exact_bin(value: Any, edges: Any, first: Any, last: Any, span: Any, bins: Any) -> int:
+def _exact_bin(
+    element: Any, value: Any, edges: Any, low: Any, high: Any, first: Any, span: Any, bins: Any
+) -> int:
     """Place a value among bins of equal width by the steps of `numpy.histogram`.
 
-    The quotient may miss the bin by one, which the edges themselves decide.  -1 is outside.
+    The quotient may miss the bin by one, which the edges themselves decide.  -1 is outside, which
+    is told of the element before it was rounded to a value.
     """
-    if not first <= value <= last:
+    if not low <= element <= high:
         return -1
     count = len(edges) - 1
     at = int((value - first) / span * bins)
@@ -68,6 +71,8 @@ def count_uniform(
     x: Any,
     weights: Any,
     edges: Any,
+    low: Any,
+    high: Any,
     first: Any,
     last: Any,
     span: Any,
@@ -76,7 +81,11 @@ def count_uniform(
     far: Any,
     tables: Any,
 ) -> None:
-    """Count a group's elements in bins of equal width."""
+    """Count a group's elements in bins of equal width.
+
+    `low` and `high` are the range as the elements are compared with it, `first` and `last` the same
+    in the type of the edges.
+    """
     table = tables[group]
     table[:] = 0
     values = np.empty(_TILE, edges.dtype)
@@ -93,7 +102,9 @@ def count_uniform(
         if least < 0:
             for at in range(len(part)):
                 if bins[at] < 0:
-                    bins[at] = _exact_bin(values[at], edges, first, last, span, count[0])
+                    bins[at] = _exact_bin(
+                        part[at], values[at], edges, low, high, first, span, count[0]
+                    )
         if len(weights):
             for at in range(len(part)):
                 if bins[at] >= 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from engine.memory.arrays import empty
 from kernels.loops import selection
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from engine.pool.native import CallOptions
 
 __all__ = ["as_counted", "as_weights", "bounds_of", "summed"]
@@ -20,34 +23,64 @@ __all__ = ["as_counted", "as_weights", "bounds_of", "summed"]
 _NO_WEIGHTS = np.zeros(0)
 
 
-def as_counted(value: Any, name: str, *, weighted: bool = False) -> np.ndarray[Any, Any]:
-    """Bring what is counted into NumPy; nulls of Arrow data are left out.
+def as_counted(
+    columns: Sequence[Any], weights: Any
+) -> tuple[list[np.ndarray[Any, Any]], np.ndarray[Any, Any] | None]:
+    """Bring what is counted into NumPy, without the rows in which anything of Arrow's is null.
+
+    Parameters
+    ----------
+    columns : sequence of array_like
+        What is counted: elements, or a column for each coordinate of points.
+    weights : array_like or None
 
     Raises
     ------
     ValueError
-        There are nulls, and weights that would be shifted against the rest.
+        There are nulls, and columns of other lengths would be shifted against them.
     """
+    given = [_plain(one, "x") for one in columns]
+    if weights is not None:
+        given.append(_plain(weights, "weights"))
+    nullable = [one for one in given if not isinstance(one, np.ndarray) and one.null_count]
+    if nullable:
+        shapes = [one.shape if isinstance(one, np.ndarray) else (len(one),) for one in given]
+        if len({shape[:1] for shape in shapes}) != 1:
+            message = f"x and weights with nulls must have one length, but have shapes {shapes}"
+            raise ValueError(message)
+        valid = functools.reduce(np.logical_and, [_numbers(one.is_valid()) for one in nullable])
+        given = [one[valid] if isinstance(one, np.ndarray) else one.filter(valid) for one in given]
+    arrays = [one if isinstance(one, np.ndarray) else _numbers(one) for one in given]
+    return (arrays, None) if weights is None else (arrays[:-1], arrays[-1])
+
+
+def _plain(value: Any, name: str) -> Any:
+    """Bring an argument into a NumPy or a pyarrow array."""
     if not is_arrow(value):
         refuse_masked([value])
         return np.asarray(value)
     # Late, because importing pyarrow takes a third of the time of importing this.
-    from engine.algorithms.selection import arrow_take
+    from engine.algorithms.selection.arrow_take import one_array
 
-    column = arrow_take.one_array(value, name)
-    return arrow_take.as_numpy(column if weighted else column.drop_null(), name)
+    return one_array(value, name)
 
 
-def as_weights(weights: Any, shape: tuple[int, ...]) -> np.ndarray[Any, Any] | None:
+def _numbers(array: Any) -> np.ndarray[Any, Any]:
+    numbers: np.ndarray[Any, Any] = array.to_numpy(zero_copy_only=False)
+    return numbers
+
+
+def as_weights(
+    array: np.ndarray[Any, Any] | None, shape: tuple[int, ...]
+) -> np.ndarray[Any, Any] | None:
     """Check weights against the shape of what they belong to.
 
     Raises
     ------
     TypeError, ValueError
     """
-    if weights is None:
+    if array is None:
         return None
-    array = as_counted(weights, "weights", weighted=True)
     if array.shape != shape:
         message = f"weights has shape {array.shape}, but what is counted has {shape}"
         raise ValueError(message)
