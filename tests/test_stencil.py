@@ -146,8 +146,11 @@ def test_layouts(pools, layout, shape):
 def test_arrays_without_cells(pool2, shape, rule):
     """Have a result without cells."""
     kernel, halo, _ = KERNELS[len(shape)]
-    ours = parallel_stencil(kernel, np.zeros(shape), halo=halo, steps=3, boundary=rule, pool=pool2)
+    options = {"halo": halo, "steps": 3, "boundary": rule, "pool": pool2}
+    ours = parallel_stencil(kernel, np.zeros(shape), **options)
     assert ours.shape == shape
+    out = np.zeros(shape)
+    assert parallel_stencil(kernel, np.zeros(shape), out=out, **options) is out
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 9])
@@ -245,6 +248,10 @@ def test_all_steps_share_the_time(crew):
         ((along_line, [1.0]), {"steps": -1}, ValueError, "steps"),
         ((along_line, [1.0]), {"boundary": "mirror"}, ValueError, "mirror.*reflect"),
         ((along_line, [1]), {"cval": 0.5}, ValueError, "cval"),
+        ((along_line, [1]), {"cval": np.nan}, ValueError, "cval"),
+        ((along_line, [1]), {"cval": 2**70}, ValueError, "cval"),
+        ((along_line, [1.0]), {"cval": 1j}, ValueError, "cval"),
+        ((along_line, [1.0]), {"cval": None}, TypeError, "cval"),
         ((along_line, [1.0]), {"cval": "a"}, TypeError, "cval"),
         ((along_line, [1.0]), {"cval": [1.0]}, TypeError, "cval"),
         ((along_line, [1.0]), {"out": np.zeros(2)}, ValueError, "out="),

@@ -250,17 +250,25 @@ def _halo(halo: Any, ndim: int) -> tuple[int, ...]:
 
 
 def _outside(cval: Any, dtype: np.dtype[Any]) -> Any:
-    """Bring the constant into the array's dtype."""
-    try:
-        value = np.asarray(cval)
-        converted = value.astype(dtype)
-    except (TypeError, ValueError):
-        message = f"cval must be a number, not {cval!r}"
-        raise TypeError(message) from None
-    if value.ndim or value.dtype.kind not in _KINDS:
+    """Bring the constant into the array's dtype.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is no number, or none that the array could hold.
+    """
+    value = np.asarray(cval)
+    # Integers beyond 64 bits are objects to NumPy.
+    if value.ndim or not (value.dtype.kind in _KINDS or isinstance(cval, int)):
         message = f"cval must be a number, not {cval!r}"
         raise TypeError(message)
-    if _KINDS[dtype.kind] < _KINDS["f"] and converted != value:
-        message = f"cval {cval!r} cannot be held by an array of {dtype}"
-        raise ValueError(message)
-    return converted[()]
+    try:
+        if value.dtype.kind != "c" or dtype.kind == "c":
+            with np.errstate(all="ignore"):
+                converted = value.astype(dtype)
+            if _KINDS[dtype.kind] >= _KINDS["f"] or converted == value:
+                return converted[()]
+    except OverflowError:
+        pass
+    message = f"cval {cval!r} cannot be held by an array of {dtype}"
+    raise ValueError(message)

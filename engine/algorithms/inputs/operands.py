@@ -197,7 +197,9 @@ def check_outputs(
         if not array.dtype.isnative:
             message = f"out= has dtype {array.dtype} of another byte order; use a native one"
             raise TypeError(message)
-        if any(step == 0 and length > 1 for step, length in zip(array.strides, shape, strict=True)):
+        # Arrays without elements have steps of 0 too.
+        steps = zip(array.strides, shape, strict=True)
+        if array.size and any(step == 0 and length > 1 for step, length in steps):
             message = "out= is a broadcast view: several of its elements are the same memory"
             raise ValueError(message)
     return arrays
