@@ -221,6 +221,24 @@ def test_arrow_arrays(pool2, op, kind):
     assert len(nothing) == 0
 
 
+def test_spreads_without_freedom_are_null(pool2):
+    """In Arrow data, as for pyarrow; the result is otherwise NaN."""
+    values = [1.0, 2.0, None, None, 4.0]
+    for op in SPREADS:
+        ours = parallel_rolling(op, pa.array(values), 2, min_count=0, ddof=1, pool=pool2)
+        assert [one is None for one in ours.to_pylist()] == [True, False, True, True, True]
+
+
+@pytest.mark.parametrize("window", [2**63, 2**70])
+def test_windows_of_any_width(pool2, window):
+    """Wider than any array may be."""
+    for x in (np.ones(3), pa.array(np.ones(3))):
+        whole = parallel_rolling("sum", x, window, min_count=1, pool=pool2)
+        assert whole.tolist() == [1.0, 2.0, 3.0]
+        none = parallel_rolling("sum", x, window, pool=pool2)
+        assert [one is None or math.isnan(one) for one in none.tolist()] == [True] * 3
+
+
 def test_workers_compute_the_same(isolated_pool):
     """A call inside a worker runs there, where pieces are of the usual length."""
     x = ragged(200, 1)
@@ -262,6 +280,7 @@ def test_a_death_changes_nothing(crew, op):
         (("sum", [1.0], 2), {"axis": 1}, np.exceptions.AxisError, "axis 1"),
         (("sum", [1.0], 2), {"axis": 0.0}, TypeError, "axis"),
         (("var", [1.0], 2), {"ddof": "a"}, TypeError, "ddof"),
+        (("var", [1.0], 2), {"ddof": None}, TypeError, "ddof"),
         (("sum", [1.0], 2), {"out": np.zeros(2)}, ValueError, "out="),
         (("sum", [1.0], 2), {"out": np.zeros(1, int)}, TypeError, "out="),
         (("sum", pa.array([1.0]), 2), {"out": np.zeros(1)}, TypeError, "out="),

@@ -193,7 +193,8 @@ def roll(
         return
     window, least, rest = how
     length = array.shape[axis]
-    window = min(window, length)
+    # Numbers of any size fit, because nothing is larger than all elements and one more.
+    window, least = min(window, length), min(least, length + 1)
     if array.dtype == np.float16:
         count_copy("dtype", array.nbytes * 2)
         array = array.astype(np.float32)
@@ -226,7 +227,7 @@ def _rest(op: str, ddof: Any) -> tuple[Any, ...]:
     if op not in ("var", "std"):
         return rest
     try:
-        return (np.float64(ddof), *rest)
+        return (np.float64(float(ddof)), *rest)
     except (TypeError, ValueError):
         message = f"ddof must be a number, not {ddof!r}"
         raise TypeError(message) from None

@@ -42,13 +42,16 @@ def roll_arrow(
     is_narrow = values.dtype in (np.float16, np.float32)
     results = empty(len(values), np.float32 if is_narrow else np.float64)
     roll(op, values, results, 0, how, options)
-    window, least, _ = how
+    window, least, rest = how
     counts = empty(len(values), np.float64)
     roll("count", values, counts, 0, (window, 0, ()), options)
     # Of no elements there is a sum, but nothing else.
     if op not in ("sum", "count"):
         least = max(least, 1)
     present = counts >= least
+    if op in ("var", "std"):
+        # As in pyarrow, what would be divided by nothing is missing.
+        present &= counts > rest[0]
     bitmap = None if present.all() else shared_bits(pa.array(present))
     result = pa.Array.from_buffers(
         pa.from_numpy_dtype(results.dtype), len(results), [bitmap, buffer_of(results)]
