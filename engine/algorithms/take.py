@@ -97,6 +97,8 @@ def parallel_take(
             if out is not None:
                 message = "out= takes NumPy arrays; the result of an Arrow x is a new Arrow array"
                 raise TypeError(message)
+            if axis is not None:
+                np.lib.array_utils.normalize_axis_index(axis, 1)
             # Late, because importing pyarrow takes a third of the time of importing this.
             from engine.algorithms.selection import arrow_take
 

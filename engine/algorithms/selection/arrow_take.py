@@ -76,7 +76,11 @@ def _as_column(indices: Any) -> pa.Array:
 
 def _take(array: pa.Array, indices: pa.Array, mode: str, options: CallOptions) -> pa.Array:
     if pa.types.is_null(indices.type) or indices.type == pa.uint64():
-        indices = indices.cast(pa.int64())
+        try:
+            indices = indices.cast(pa.int64())
+        except pa.ArrowInvalid as error:
+            message = f"an index is out of bounds for the array with size {len(array)}: {error}"
+            raise IndexError(message) from error
     if not pa.types.is_integer(indices.type):
         message = f"indices must be integers, not {indices.type}"
         raise TypeError(message)

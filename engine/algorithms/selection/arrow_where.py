@@ -81,5 +81,5 @@ def _where(columns: list[pa.Array | pa.Scalar], options: CallOptions) -> pa.Arra
 
 def _rows(column: pa.Array | pa.Scalar, kind: pa.DataType, options: CallOptions) -> Rows | None:
     """Take a column, or a scalar as a column of one row, apart in the type of the result."""
-    array = column if isinstance(column, pa.Array) else pa.array([column.as_py()], column.type)
+    array = column if isinstance(column, pa.Array) else pa.repeat(column, 1)
     return rows_of(array if array.type == kind else array.cast(kind), options)
