@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 from interrupts import each_interrupt
 
-from engine import SharedMemoryFull, system
+from engine import SharedMemoryFull, empty, system
 from engine.memory.arena import ALIGNMENT_BYTES, Arena, size_class
 from engine.memory.extents import Extents
 from engine.memory.family import Family
@@ -244,6 +244,13 @@ def test_trimmed_pages_go_back_to_the_system(arena):
     arena.trim()
     assert os.fstat(arena.fd).st_blocks * 512 <= tables + (1 << 20) + 4 * system.PAGE_BYTES
     assert arena.mapping[kept.offset] == ord("x")
+
+
+@pytest.mark.parametrize("length", [2**40, 2**62, 2**70])
+def test_more_than_any_machine_has_is_too_much(length):
+    """Also where the number of bytes is none that compiled code could take."""
+    with pytest.raises(SharedMemoryFull):
+        empty(length)
 
 
 def test_addresses_outside_have_no_offset(arena):

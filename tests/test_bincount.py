@@ -69,6 +69,7 @@ def test_arrow(pool2):
     ("x", "options", "error", "words"),
     [
         (np.array([1, -2, 0]), {}, ValueError, "negative element -2"),
+        (np.array([2**62]), {}, MemoryError, "full"),
         (np.array([1]), {"minlength": -1}, ValueError, "minlength"),
         (np.array([1]), {"minlength": 1.5}, TypeError, "integer"),
         (np.array([1.0]), {}, TypeError, "float64"),
