@@ -9,9 +9,12 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from faults import beside, is_whole, kill_inside
 from hypothesis import given
 from hypothesis import strategies as st
+from leaks import eventually
 
+import engine
 from engine import KernelTypeError, Reduction, parallel_groupby
 from engine.algorithms.groups import grouping
 from engine.algorithms.groups.aggregates import AGGREGATES
@@ -143,6 +146,21 @@ def test_the_same_bits_for_any_number_of_workers(pools, monkeypatch):
         for what in peer:
             np.testing.assert_allclose(tables[0][f"value_{what}"], peer[what], rtol=1e-12)
         np.testing.assert_allclose(tables[0]["value_var"], frame.var(ddof=0), rtol=1e-5, atol=1e-15)
+
+
+def test_a_death_changes_nothing(crew, monkeypatch):
+    """What the dead worker did not finish is computed again."""
+    monkeypatch.undo()
+    generator = np.random.default_rng(1)
+    keys = engine.share(generator.integers(0, 2**62, 1_000_000))
+    values = engine.share(generator.normal(size=1_000_000))
+    aggs = ["sum", "median", Reduction(0.0, lambda one, two: one / 2 + two, lambda one, _: one)]
+    expected = parallel_groupby(keys, values, aggs, pool=crew)
+    found = []
+    with beside(lambda: found.append(parallel_groupby(keys, values, aggs, pool=crew))):
+        kill_inside(crew)
+    assert found[0].equals(expected)
+    assert eventually(lambda: is_whole(crew))
 
 
 @pytest.mark.parametrize("kind", ["i1", "u2", "i8", "f4", "f8"])
