@@ -267,6 +267,7 @@ def test_a_death_changes_nothing(crew, op):
     ("arguments", "options", "error", "words"),
     [
         (("product", [1.0], 1), {}, ValueError, "op 'product'.*median"),
+        ((["sum"], [1.0], 1), {}, ValueError, "op"),
         (("sum", [1.0], 0), {}, ValueError, "window"),
         (("sum", [1.0], 1.5), {}, ValueError, "window"),
         (("sum", [1.0], 2), {"min_count": 3}, ValueError, "min_count"),

@@ -170,6 +170,26 @@ def test_results_are_written_where_they_should_be(pools, layout, steps):
         assert np.array_equal(own, twin)
 
 
+@pytest.mark.parametrize("kind", [pa.int32(), pa.float64(), pa.bool_()], ids=str)
+def test_arrow_arrays(pools, kind):
+    """Give Arrow arrays of their type, in one chunk if they were in chunks."""
+
+    def later(a):
+        return a[1]
+
+    column = pa.array([0, 1, 1, 0, 1, 0, 0, 1, 1], pa.int8()).cast(kind)
+    chunked = pa.chunked_array([column[:3], column[3:3], column[3:]])
+    for pool in pools[1:]:
+        options = {"halo": 1, "boundary": "periodic", "pool": pool}
+        for given_column in (column[2:], chunked[2:], chunked[:0]):
+            ours = parallel_stencil(later, given_column, **options)
+            ours.validate(full=True)
+            assert type(ours) is type(given_column)
+            assert ours.type == kind
+            values = given_column.to_pylist()
+            assert ours.to_pylist() == values[1:] + values[:1]
+
+
 def test_a_kernel_may_look_at_its_cell_alone(pool2):
     """A halo of nothing is one."""
     a = numbers(30, "f8", 1)
@@ -242,11 +262,15 @@ def test_all_steps_share_the_time(crew):
         ((along_line, np.zeros(2, "f2")), {}, TypeError, "float16"),
         ((along_line, np.zeros(2, np.longdouble)), {}, TypeError, "float128|longdouble"),
         ((along_line, np.ma.array([1.0])), {}, TypeError, "mask"),
-        ((along_line, pa.array([1.0])), {}, TypeError, "to_numpy"),
+        ((along_line, pa.array([1.0, None])), {}, ValueError, "a has nulls"),
+        ((along_line, pa.array([1.0])), {"out": np.zeros(1)}, TypeError, "out="),
+        ((along_line, pa.array(["a"])), {}, TypeError, "dtype object"),
+        ((along_line, pa.table({"a": [1.0]})), {}, TypeError, "table"),
         ((along_line, [1.0]), {"halo": -1}, ValueError, "halo"),
         ((along_line, [1.0]), {"halo": (1, 1)}, ValueError, "halo has 2 numbers"),
         ((along_line, [1.0]), {"steps": -1}, ValueError, "steps"),
         ((along_line, [1.0]), {"boundary": "mirror"}, ValueError, "mirror.*reflect"),
+        ((along_line, [1.0]), {"boundary": ["nearest"]}, ValueError, "boundary"),
         ((along_line, [1]), {"cval": 0.5}, ValueError, "cval"),
         ((along_line, [1]), {"cval": np.nan}, ValueError, "cval"),
         ((along_line, [1]), {"cval": 2**70}, ValueError, "cval"),

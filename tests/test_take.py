@@ -165,6 +165,7 @@ def test_arrow_indices_in_chunks(pool2):
         (np.zeros(3), np.zeros(1, "u8"), {}, TypeError, "uint64"),
         (np.zeros(3), [0], {"axis": 1}, np.exceptions.AxisError, "axis 1"),
         (np.zeros(3), [0], {"mode": "no"}, ValueError, "mode must be"),
+        (np.zeros(3), [0], {"mode": ["raise"]}, ValueError, "mode must be"),
         (np.zeros(3), [0], {"out": np.zeros(2)}, ValueError, "shape"),
         (np.zeros(3), [0], {"out": np.zeros(1, int)}, TypeError, "cannot hold"),
         (np.array([None]), [0], {}, TypeError, "x has dtype object"),

@@ -42,6 +42,8 @@ _HINT = (
 class Reduction:
     """What `parallel_reduce` does with an array, in functions of your own.
 
+    `parallel_groupby` does it with the values of each group.
+
     Attributes
     ----------
     identity : number or tuple of numbers

@@ -111,7 +111,7 @@ def parallel_rolling(
     >>> engine.parallel_rolling("max", [1, 3, 2, 0], 2, min_count=1)
     array([1., 3., 3., 2.])
     """
-    if op not in _OPERATIONS:
+    if op not in tuple(_OPERATIONS):
         message = f"op {op!r} is not known; take one of {', '.join(_OPERATIONS)}"
         raise ValueError(message)
     window = whole_number(window, "window", 1)

@@ -71,7 +71,8 @@ def parallel_stencil(
         dimension ``a[1]`` the next one.  Distances may be computed, and loops over
         them be written.  It returns the new value of the cell.
     a : array_like
-        Of one to three dimensions, of numbers of at most 64 bits a part; not float16.
+        Of one to three dimensions, of numbers of at most 64 bits a part; not float16.  Or one
+        Arrow array of such a type without nulls.
     halo : int or sequence of int
         How far the kernel looks along every axis, or along each.
     steps : int, default 1
@@ -91,7 +92,7 @@ def parallel_stencil(
 
     Returns
     -------
-    ndarray
+    ndarray, pyarrow.Array or pyarrow.ChunkedArray
         Of the shape and dtype of `a`, in shared memory; `out` if given.
 
     Raises
@@ -126,14 +127,10 @@ def parallel_stencil(
     if not callable(kernel):
         message = f"kernel must be callable, not {type(kernel).__name__}"
         raise TypeError(message)
-    if is_arrow(a):
-        message = "a is Arrow data; pass its NumPy view (to_numpy())"
-        raise TypeError(message)
-    refuse_masked([a])
-    array = _dense(np.asarray(a))
+    array = _dense(_as_numpy(a, out))
     reach = _halo(halo, array.ndim)
     steps = whole_number(steps, "steps", 0)
-    if boundary not in _RULES:
+    if boundary not in tuple(_RULES):
         message = f"boundary {boundary!r} is not known; take one of {', '.join(_RULES)}"
         raise ValueError(message)
     if out is not None:
@@ -147,8 +144,14 @@ def parallel_stencil(
     _check_result(function, array.dtype, reach)
     arguments = [np.int64(_RULES[boundary]), _outside(cval, array.dtype)]
 
-    def run(options: CallOptions) -> np.ndarray[Any, Any]:
-        return _run(stencil_body(function, reach), array, out, (steps, reach), arguments, options)
+    def run(options: CallOptions) -> Any:
+        body = stencil_body(function, reach)
+        result = _run(body, array, out, (steps, reach), arguments, options)
+        if not is_arrow(a):
+            return result
+        from engine.algorithms.windows.arrow_stencil import column_of
+
+        return column_of(result, a)
 
     return run_call(
         run, pool=pool, grain=None, timeout=timeout, progress=False, what=name_of(kernel)
@@ -223,6 +226,19 @@ def _check_result(
             reason=f"it returns {what}, which an array of {dtype} cannot hold",
             hint="Convert the array, for instance by a.astype(float), or the result.",
         )
+
+
+def _as_numpy(a: Any, out: Any) -> np.ndarray[Any, Any]:
+    if is_arrow(a):
+        # Late, because importing pyarrow takes a third of the time of importing this.
+        from engine.algorithms.windows.arrow_stencil import numbers_of
+
+        if out is not None:
+            message = "out= is for NumPy arrays; Arrow data give new Arrow data"
+            raise TypeError(message)
+        return numbers_of(a)
+    refuse_masked([a])
+    return np.asarray(a)
 
 
 def _dense(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -88,7 +88,7 @@ def parallel_take(
     >>> parallel_take(np.array([10.0, 20.0, 30.0]), [2, 0, -1])
     array([30., 10., 30.])
     """
-    if mode not in MODES:
+    if mode not in tuple(MODES):
         message = f"mode must be 'raise', 'wrap' or 'clip', not {mode!r}"
         raise ValueError(message)
 
