@@ -70,7 +70,7 @@ def parallel_histogram(
         Bins, range, weights or shapes do not fit; an element is not finite and there is no
         range.  In NumPy's words.
     TypeError
-        `x` or `weights` are not numbers that can be counted here.
+        `x`, `weights` or edges are not numbers that can be counted here.
 
     Notes
     -----
@@ -79,8 +79,8 @@ def parallel_histogram(
     Elements outside of the range, and with a range or edges NaNs too, are not counted.  Weights
     are summed as float64, in an order that depends on the number of elements and bins alone;
     NumPy adds them in another order.  Coordinates are compared as float64, or as integers if they
-    and all edges are.  Private arrays are
-    copied once into shared memory when workers are needed.  Concurrency: any thread.
+    and all edges are.  Private arrays are copied once into shared memory when workers are needed.
+    Concurrency: any thread.
 
     Examples
     --------
@@ -216,7 +216,18 @@ def _limit(whole: Any) -> Any:
 
 
 def _compared_as(points: np.ndarray[Any, Any], edges: list[np.ndarray[Any, Any]]) -> Any:
-    """Choose the dtype of edges, so that integers are compared as integers, as by NumPy."""
+    """Choose the dtype of edges, so that integers are compared as integers, as by NumPy.
+
+    Raises
+    ------
+    TypeError
+        Edges are no real numbers.
+    """
+    for one in edges:
+        # Integers beyond 64 bits are objects to NumPy.
+        if one.dtype.kind not in "biufO":
+            message = f"bins has edges of dtype {one.dtype}; they must be real numbers"
+            raise TypeError(message)
     common = np.result_type(points.dtype, *edges)
     if common.kind not in "iu":
         return np.float64
