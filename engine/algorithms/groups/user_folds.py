@@ -12,10 +12,10 @@ import pyarrow as pa
 from numba import njit
 
 from engine.algorithms.folds.compiled_tuples import store_at
-from engine.algorithms.folds.trampolines import spread
 from engine.algorithms.reduction import Reduction, reduction_fold
 from engine.memory.arrays import empty
 from engine.pool.functions import CompilableFunction, name_of
+from engine.pool.trampolines import spread
 
 if TYPE_CHECKING:
     from engine.algorithms.groups.grouping import Grouping
