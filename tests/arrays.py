@@ -1,5 +1,7 @@
 """Arrays for tests: any dtype, any shape, any bits, and any way to lie in memory."""
 
+import os
+
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -117,3 +119,14 @@ def pairs(draw, dtypes):
         for dtype, shape in zip(dtypes, broadcast.input_shapes, strict=True)
     )
     return one, other
+
+
+def each_third(names, dtypes):
+    """Each name with every third dtype, each of which compiles; with `NUMCREW_EVERYTHING`, all."""
+    step = 1 if "NUMCREW_EVERYTHING" in os.environ else 3
+    return [
+        (name, dtype)
+        for first, name in enumerate(names)
+        for at, dtype in enumerate(dtypes)
+        if (first + at) % step == 0
+    ]

@@ -203,7 +203,9 @@ def test_results_that_do_not_join(isolated_pool, func, words):
         parallel_map_chunks(func, np.arange(6), pool=isolated_pool, grain=2)
 
 
-@pytest.mark.parametrize("func", [lambda x: None, lambda x: {}, lambda x: [print]], ids=str)
+@pytest.mark.parametrize(
+    "func", [lambda x: None, lambda x: {}, lambda x: [print]], ids=["None", "dict", "list"]
+)
 def test_objects_are_no_results(isolated_pool, func):
     """The error names what was returned, in which kernel."""
     with pytest.raises(TypeError, match=r"NoneType|dict|list") as caught:

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from arrays import LAYOUTS, any_bits, numbers
+from arrays import LAYOUTS, any_bits, each_third, numbers
 from hypothesis import given
 from hypothesis import strategies as st
 from numba import njit
@@ -58,8 +58,10 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(fold_blocks, "COLUMN_BLOCK", 7)
 
 
-@pytest.mark.parametrize("dtype", ["?", "i1", "u8", "f2", "f4", "c16"])
-@pytest.mark.parametrize("name", [*ARITHMETIC, *ORDER, *TRUTH])
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    each_third([*ARITHMETIC, *ORDER, *TRUTH], ["?", "i1", "u8", "f2", "f4", "c16", "i4", "f8"]),
+)
 def test_every_reduction_of_every_dtype(pool2, name, dtype):
     """Integers wrap as NumPy's do, and are accumulated in the same dtype."""
     x = numbers(1500, dtype, 1)
@@ -93,7 +95,8 @@ def test_bitwise_reductions(pool2, name, dtype):
 
 
 @given(
-    name=st.sampled_from([*ARITHMETIC, *ORDER, *TRUTH]),
+    # One of each kind: the others differ in what they do with an element alone.
+    name=st.sampled_from(["sum", "var", "argmin", "max", "any"]),
     shape=st.lists(st.integers(0, 12), min_size=1, max_size=4).map(tuple),
     seed=st.integers(0, 1000),
     keepdims=st.booleans(),
@@ -123,7 +126,7 @@ def test_any_axes_of_any_layout(pool2, name, shape, seed, keepdims, layout, data
 def test_block_borders(pool2, length):
     """Sums, places and moments, dense and strided."""
     x = np.random.default_rng(length).standard_normal(2 * length)
-    for name in ("sum", "argmin", "argmax", "var", "min", "max", "prod"):
+    for name in ("sum", "argmin", "var", "max"):
         for view in (x[:length], x[::2], x[::-1][:length]):
             check(name, parallel_reduce(name, view, pool=pool2), twin(name, view))
 
@@ -182,11 +185,11 @@ def test_where_and_initial(pool2, seed, axis):
     x, mask = rng.standard_normal((23, 31)), rng.random((23, 31)) < 0.4
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        for name in ("sum", "prod", "mean", "var", "any", "all"):
+        for name in ("sum", "var", "any"):
             expected = twin(name, x, axis=axis, where=mask)
             got = parallel_reduce(name, x, axis=axis, where=mask, pool=pool2)
             check(name, got, expected)
-        for name in ("sum", "prod", "min", "max"):
+        for name in ("prod", "max"):
             given = {"axis": axis, "where": mask[0], "initial": 0.5}
             check(name, parallel_reduce(name, x, pool=pool2, **given), twin(name, x, **given))
     with pytest.raises(ValueError, match="identity"):

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from arrays import LAYOUTS, numbers
+from arrays import LAYOUTS, each_third, numbers
 from faults import assert_still_works, beside, kill_inside
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,8 +48,10 @@ def segmented(name, x, starts, exclusive):
     return out
 
 
-@pytest.mark.parametrize("dtype", ["?", "i1", "u4", "i8", "f4", "f8", "c16", "m8[s]", ">f8"])
-@pytest.mark.parametrize("name", sorted(TWINS))
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    each_third(sorted(TWINS), ["?", "i1", "u4", "i8", "f4", "f8", "c16", "m8[s]", ">f8"]),
+)
 def test_every_scan_of_every_dtype(pool2, name, dtype):
     """Integers wrap and widen as NumPy's do."""
     x = numbers(333, dtype, 1)
@@ -162,8 +164,11 @@ def test_out(pool2):
     np.testing.assert_array_equal(x, expected)
 
 
-@pytest.mark.parametrize("name", sorted(TWINS))
-@pytest.mark.parametrize("kind", [pa.int8(), pa.uint32(), pa.float32(), pa.float64()], ids=str)
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    each_third(sorted(TWINS), [pa.int8(), pa.uint32(), pa.float32(), pa.float64()]),
+    ids=str,
+)
 def test_columns(pool2, name, kind):
     """Nulls, types, NaN and the layout of chunks are as pyarrow.compute has them."""
     twin = {

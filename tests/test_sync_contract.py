@@ -405,7 +405,9 @@ def begin_wait(condition, one, name="wait", *args):
     assert eventually(lambda: waiting(condition) == before + 1)
 
 
-@pytest.mark.parametrize("lock", [None, Lock, RLock, multiprocessing.Lock], ids=str)
+@pytest.mark.parametrize(
+    "lock", [None, Lock, RLock, multiprocessing.Lock], ids=["none", "Lock", "RLock", "foreign"]
+)
 def test_notices_go_to_those_who_waited_longest(children, lock):
     """As many as asked for, no more, in the order in which they came."""
     condition = Condition(lock and lock())

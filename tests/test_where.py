@@ -35,6 +35,13 @@ def _short_blocks(monkeypatch):
     monkeypatch.setattr(blocks, "ROWS", 16)
 
 
+def test_a_signalling_nan_that_becomes_wider(pool2):
+    """Is moved without a warning."""
+    x = np.array([0x7F800001, 0], "u4").view("f4")
+    result = parallel_where([True, False], x, np.float64(1), pool=pool2)
+    np.testing.assert_array_equal(result, [np.nan, 1.0])
+
+
 @given(at=which_pool, sides=pairs(["f8", "f4"]), layout=layouts, seed=seeds, data=st.data())
 def test_one_of_two(pools, at, sides, layout, seed, data):
     """Of any shapes that broadcast, wherever they lie."""

@@ -134,7 +134,9 @@ def chosen(
         message = f"x and y give dtype {dtype}, whose elements are not of 1, 2, 4, 8 or 16 bytes"
         raise TypeError(message)
     word = WORDS[dtype.itemsize]
-    words = [np.asarray(one, dtype).view(word) for one in given]
+    # A signalling NaN that becomes wider is nothing to warn of, and NumPy's `where` does not.
+    with np.errstate(invalid="ignore"):
+        words = [np.asarray(one, dtype).view(word) for one in given]
     shape = np.broadcast_shapes(truth.shape, *(one.shape for one in words))
     if out is not None:
         check_outputs(out, 1, shape, is_tuple=False)

@@ -139,9 +139,8 @@ class Family:
 
     def take_range(self, nbytes: int) -> int | None:
         """Take address space without pages; None if there is not so much in one piece."""
-        if nbytes > self.data_bytes:
-            # Compiled code would not even take a number beyond 64 bits.
-            return None
+        # Compiled code takes no number beyond 64 bits, and none of them fits if this does not.
+        nbytes = min(nbytes, self.data_bytes + 1)
         offset = holding.take(self.base, self.me, nbytes)
         if offset < 0 and self.sweep():
             offset = holding.take(self.base, self.me, nbytes)
