@@ -230,8 +230,10 @@ class JointJob(Job):
         WorkerDiedError, PoolClosedError, PoolBrokenError
             See there.  What a chunk raised is raised as it is, with its number in a note.
         """
-        self._held = self._pool.take_slot()
-        slot = self._slot = self._held.address
+        held = self._pool.joint_slot
+        if held is None:
+            held = self._pool.joint_slot = self._pool.take_slot()
+        slot = self._slot = held.address
         serial = self.serial = next_serial()
         if self._deaths:
             # Of the run before, when that was over.
@@ -252,9 +254,10 @@ class JointJob(Job):
         finally:
             if state == _DONE:
                 del self._supervisor.jobs[serial]
-                self._held = None
                 self._supervisor.look_again()
             else:
+                # Perhaps somebody is still inside: the slot stays with this job then.
+                self._held, self._pool.joint_slot = held, None
                 self._give_up_slot()
 
     def _run_once(self, slot: int, serial: int) -> tuple[int, Exception | None]:

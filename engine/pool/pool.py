@@ -138,6 +138,8 @@ class Pool(PoolCalls):
         )
         self._pid = os.getpid()
         self._slots = FreeSlots(self.board)
+        # Kept for joint jobs, of which one runs at a time, by the first of them.
+        self.joint_slot: Slot | None = None
         self._starting = threading.Lock()
         self._calls: Calls | None = None
         # Also when the pool is dropped without a close, and at exit.
