@@ -21,7 +21,7 @@ from numba.extending import overload_method
 from engine.atomics import EVERYONE, compare_exchange, load, pause, wake
 from engine.sync.compiled import SharedWordsType, key_of, limit_of, register
 from engine.sync.shared_words import SharedWords, direct, words_of
-from engine.sync.sleepers import HOW_MANY, forget, get_up, lie_down
+from engine.sync.sleepers import HOW_MANY, forget_all, get_up, lie_down
 from engine.sync.waiting import SPINS, check_signals, deadline_after, limit_ns, park_apart, slice_ns
 from engine.words.members import WORD
 
@@ -45,12 +45,12 @@ def set_event(key):
         state = load(event)
         if state & _SET:
             return
-        counted = load(event + WORD * WAITERS)
         raised = (state & ~_PARKED) + _ONE_MORE + _SET
         if compare_exchange(event, state, raised) == state:
             if state & _PARKED:
+                # Whoever counts itself from here on finds the flag up, or waits for the next time.
+                forget_all(event + WORD * WAITERS)
                 wake(event, EVERYONE)
-                forget(event + WORD * WAITERS, counted)
             return
 
 

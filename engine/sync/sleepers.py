@@ -30,7 +30,8 @@ each writes one word and then looks at the other's.  Of these four one side's lo
 
 Where a bit beside what is waited for says whether anybody may sleep, as in a lock and an
 event, that bit decides whom to wake, and the count is for statistics and for `crowded`
-waiters; `forget` is all that these need.
+waiters; `forget` is all that these need.  A flag that goes up lets everybody go, so the round
+ends there whoever takes itself off at that moment (`forget_all`).
 
 There is another way, the bell (`engine.words.bell`), whose waiters add a call and never take it
 back.  So it cannot say how many sleep, which a lock has to know when it chooses whether to
@@ -50,7 +51,7 @@ from numba import njit
 
 from engine.atomics import compare_exchange, fetch_add, load, wake
 
-__all__ = ["HOW_MANY", "forget", "get_up", "lie_down", "wake_counted"]
+__all__ = ["HOW_MANY", "forget", "forget_all", "get_up", "lie_down", "wake_counted"]
 
 HOW_MANY = (1 << 32) - 1
 _ROUND_AT = 32
@@ -77,6 +78,16 @@ def forget(sleepers, counted):
     """Begin a new round with 0, unless somebody has counted or uncounted itself meanwhile."""
     following = ((counted >> _ROUND_AT) + 1) & _ROUND
     compare_exchange(sleepers, counted, following << _ROUND_AT)
+
+
+@njit(cache=True)
+def forget_all(sleepers):
+    """Begin a new round with 0, although others count and uncount themselves meanwhile."""
+    while True:
+        seen = load(sleepers)
+        following = ((seen >> _ROUND_AT) + 1) & _ROUND
+        if compare_exchange(sleepers, seen, following << _ROUND_AT) == seen:
+            return
 
 
 @njit(cache=True)
