@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine import system
-from engine.channel import stream
+from engine.channel import stream, stream_waits
 from engine.channel.messages import INLINE_BYTES_MAX, PLAIN, pack, unpack
 from engine.memory.arena import arena_of
 from engine.memory.arrays import address_of
@@ -32,9 +32,9 @@ _put_bytes = direct(stream.put_bytes)
 _put_parcel = direct(stream.put_parcel)
 _add_page = direct(stream.add_page)
 _take = direct(stream.take)
-_await_message = direct(stream.await_message)
-_await_room = direct(stream.await_room)
-_await_done = direct(stream.await_done)
+_await_message = direct(stream_waits.await_message)
+_await_room = direct(stream_waits.await_room)
+_await_done = direct(stream_waits.await_done)
 _finish_one = direct(stream.finish_one)
 
 _HANDLE = struct.Struct("=4q")

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from numba import njit, types
 
-from engine.atomics import EVERYONE, load, monotonic_ns, pause, store
+from engine.atomics import EVERYONE, load, monotonic_ns, store
 from engine.memory.disposal import let_go
 from engine.memory.layout import GUARD_AT
 from engine.memory.records import (
@@ -39,38 +39,33 @@ from engine.memory.records import (
     record_at,
 )
 from engine.sync.shared_words import base_of, fd_of, me_of, members_of, words_of
-from engine.sync.waiting import (
-    SLICE_NS,
-    SPINS,
-    check_signals,
-    deadline_after,
-    park_apart,
-    slice_ns,
-)
-from engine.words.bell import BELL_WORDS, listen, ring
+from engine.words.bell import BELL_WORDS, ring
 from engine.words.guard import GUARD_WORDS, commit, enter, leave, note
 from engine.words.members import WORD
 
 __all__ = [
+    "DONE_BELL",
     "EMPTY",
+    "EXPECTED",
     "FULL",
     "GETS",
     "LIMIT",
+    "MESSAGE_BELL",
     "NO_PAGE",
     "NUMBER",
     "PAGE_BYTES",
     "PARCEL",
     "PUT",
     "PUTS",
+    "ROOM_BELL",
     "SPIN_NS",
     "STREAM_WORDS",
     "UNFINISHED",
+    "WAITED_NS",
     "add_page",
     "announce",
-    "await_done",
-    "await_message",
-    "await_room",
     "finish_one",
+    "message_count",
     "put_bytes",
     "put_parcel",
     "take",
@@ -121,7 +116,8 @@ def _enter(key):
 
 
 @njit(cache=True)
-def _count(stream):
+def message_count(stream):
+    """How many messages are put and not taken."""
     return load(stream + WORD * PUTS) - load(stream + WORD * GETS)
 
 
@@ -153,7 +149,7 @@ def _begin_put(key, nbytes):
     """Find room for a message, inside the guard; an answer of `put` if there is none."""
     stream = words_of(key)
     limit = load(stream + WORD * LIMIT)
-    if limit > 0 and _count(stream) >= limit:
+    if limit > 0 and message_count(stream) >= limit:
         return FULL
     at = _room(base_of(key), stream, WORD + nbytes)
     return NO_PAGE if at == 0 else at
@@ -301,10 +297,10 @@ def take(key, into):
     """
     base = base_of(key)
     stream = words_of(key)
-    if _count(stream) == 0:
+    if message_count(stream) == 0:
         return EMPTY
     _enter(key)
-    if _count(stream) == 0:
+    if message_count(stream) == 0:
         leave(stream)
         return EMPTY
     at = _first_message(key)
@@ -328,65 +324,6 @@ def take(key, into):
     return nbytes
 
 
-@njit(cache=True)
-def _rest_of(limit, deadline):
-    """What is left of a limit when the wait was not in vain: never 0."""
-    return limit if limit < 0 else max(deadline - monotonic_ns(), 1)
-
-
-@njit(types.int64(types.intp, types.int64), nogil=True, cache=True)
-def await_message(key, limit):
-    """Wait until there is a message; return what is left of `limit` nanoseconds, 0 if none came."""
-    stream = words_of(key)
-    deadline = deadline_after(limit)
-    started = monotonic_ns()
-    spin_ns = load(stream + WORD * SPIN_NS)
-    # Parking and waking cost more than a short wait, and leave the core's caches cold.  A wait
-    # is taken to be as long as the one before it.
-    until = min(started + spin_ns, deadline) if load(stream + WORD * WAITED_NS) < spin_ns else 0
-    while True:
-        for _ in range(SPINS):
-            if _count(stream) > 0:
-                store(stream + WORD * WAITED_NS, monotonic_ns() - started)
-                return _rest_of(limit, deadline)
-            pause()
-        if monotonic_ns() >= until:
-            break
-    bell = stream + WORD * MESSAGE_BELL
-    while True:
-        seen = listen(bell)
-        if _count(stream) > 0:
-            store(stream + WORD * WAITED_NS, monotonic_ns() - started)
-            return _rest_of(limit, deadline)
-        rest = slice_ns(deadline)
-        if rest == 0:
-            store(stream + WORD * WAITED_NS, monotonic_ns() - started)
-            return 0
-        park_apart(bell, seen, rest)
-        if load(bell) != seen:
-            until = min(load(stream + WORD * EXPECTED), deadline)
-            while _count(stream) <= 0 and monotonic_ns() < until:
-                pause()
-        check_signals()
-
-
-@njit(types.int64(types.intp, types.int64), nogil=True, cache=True)
-def await_room(key, limit):
-    """Wait until there is room for a message; answers as `await_message`."""
-    stream = words_of(key)
-    deadline = deadline_after(limit)
-    bell = stream + WORD * ROOM_BELL
-    while True:
-        seen = listen(bell)
-        if _count(stream) < load(stream + WORD * LIMIT):
-            return _rest_of(limit, deadline)
-        rest = slice_ns(deadline)
-        if rest == 0:
-            return 0
-        park_apart(bell, seen, rest)
-        check_signals()
-
-
 @njit(types.boolean(types.intp), cache=True)
 def finish_one(key):
     """Note that the work of one message is done; False if there is none whose is not."""
@@ -399,16 +336,3 @@ def finish_one(key):
     if rest == 0:
         ring(stream + WORD * DONE_BELL, EVERYONE)
     return rest >= 0
-
-
-@njit(types.void(types.intp), nogil=True, cache=True)
-def await_done(key):
-    """Wait until the work of all messages is done."""
-    stream = words_of(key)
-    bell = stream + WORD * DONE_BELL
-    while True:
-        seen = listen(bell)
-        if load(stream + WORD * UNFINISHED) == 0:
-            return
-        park_apart(bell, seen, SLICE_NS)
-        check_signals()

@@ -34,6 +34,7 @@ from engine.memory import arena as arena_module
 from engine.memory.arrays import address_of, zeros
 from engine.pool import board as words
 from engine.pool.board import has_left, open_slot, retire
+from engine.pool.error_notes import CALLER, note_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from engine.pool.tasks import Task
     from engine.pool.time_limit import TimeLimit
 
-__all__ = ["ATTEMPTS_MAX", "CALLER", "SPIN_NS", "Job", "next_serial", "note_of"]
+__all__ = ["ATTEMPTS_MAX", "SPIN_NS", "Job", "next_serial"]
 
 ATTEMPTS_MAX = 3
 
@@ -66,20 +67,12 @@ _PARK_NS = 50_000_000
 # for the caller, before they are ended.
 _GRACE_S = {"error": 1.0, "interrupt": 0.2, "timeout": 0.0}
 
-CALLER = "the calling process"
-
 _serials = itertools.count(1)
 
 
 def next_serial() -> int:
     """Give a number that no job had before."""
     return next(_serials)
-
-
-def note_of(name: str, chunk: tuple[int, int] | None, where: str) -> str:
-    """Say in which kernel, chunk and process an exception was raised."""
-    place = "" if chunk is None else f", chunk [{chunk[0]}, {chunk[1]})"
-    return f"in kernel {name}{place}, {where}"
 
 
 class Job:

@@ -14,7 +14,8 @@ from engine.pool import board, driver
 from engine.pool.cells import BIT
 from engine.pool.claims import run_claims
 from engine.pool.context import in_worker
-from engine.pool.job import ATTEMPTS_MAX, CALLER, Job, note_of
+from engine.pool.error_notes import CALLER, note_of
+from engine.pool.job import ATTEMPTS_MAX, Job
 from engine.pool.program import Operand, Program, bind_here, specify
 from engine.pool.tasks import Task
 

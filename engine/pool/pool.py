@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from engine.pool.recruit import WorkerRecord
     from engine.pool.slots import Slot
 
-__all__ = ["Pool", "current_pool", "default_pool"]
+__all__ = ["Pool", "current_pool", "default_pool", "given_pool"]
 
 # A worker that has nothing to do looks for work this long before it parks: longer
 # than the Python code between two calls, short enough to be idle at once.
@@ -317,6 +317,24 @@ def default_pool() -> Pool:
             pool = _default
             if pool is None or pool._closed or pool.supervisor.failure is not None:  # noqa: SLF001
                 pool = _default = Pool()
+    return pool
+
+
+def given_pool(pool: Pool | None) -> Pool:
+    """Give the pool that a caller has named, or this process's own; it takes calls.
+
+    Raises
+    ------
+    TypeError
+        It is no pool.
+    PoolClosedError
+    """
+    if pool is None:
+        pool = default_pool()
+    elif not isinstance(pool, Pool):
+        message = f"pool must be an engine.Pool or None, not {type(pool).__name__}"
+        raise TypeError(message)
+    pool.check_open()
     return pool
 
 

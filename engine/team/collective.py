@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ask_for_block", "ask_for_part", "ask_for_room", "leave", "leave_those", "teams"]
 
-teams: dict[int, Team] = {}
+teams: dict[int, Any] = {}
 """The teams that kernels of this process may be in, by their keys."""
 
 _made: set[int] = set()
@@ -31,7 +31,7 @@ _FAILED = -1
 
 
 def _team(key: int) -> Team:
-    found = teams.get(key)
+    found: Team | None = teams.get(key)
     if found is None:
         # Late, because it imports this.
         from engine.team.team import Team

@@ -1,7 +1,8 @@
 """Values that ranks exchange, in compiled code: numbers, arrays, and tuples of both.
 
 Each function here is one for numbers, one for arrays, and one for tuples, which does the first
-part and then the rest.
+part and then the rest.  What raises `NotImplementedError` is never run: numba takes the overload
+in its place, and Python code does not call it.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False, disallow-incomplete-defs=False

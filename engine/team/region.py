@@ -23,7 +23,7 @@ from engine.pool.checks import seconds, whole_number
 from engine.pool.context import in_worker
 from engine.pool.functions import dump_function, name_of
 from engine.pool.kernel import Payload, counters
-from engine.pool.pool import Pool, default_pool
+from engine.pool.pool import Pool, given_pool
 from engine.pool.preparations import preparations
 from engine.team.prepared import JointRegion, can_be_joint
 from engine.team.rank import TEAM, CompiledRankKernel, RankKernel, kept
@@ -121,12 +121,7 @@ def parallel_region(
             message = f"ranks must be 1 inside a worker, which is the only one, not {ranks}"
             raise ValueError(message)
         return _run_alone(kernel, args, jitter=jitter)
-    if pool is None:
-        pool = default_pool()
-    elif not isinstance(pool, Pool):
-        message = f"pool must be an engine.Pool or None, not {type(pool).__name__}"
-        raise TypeError(message)
-    pool.check_open()
+    pool = given_pool(pool)
     size = _size(pool, ranks)
     shared = _shared(args)
     payload = _payload(kernel, shared)

@@ -47,6 +47,29 @@ def load(x: np.ndarray, start: int, values: np.ndarray) -> None:
 
 
 @njit(cache=True)
+def begin(
+    i: int, x: np.ndarray, window: int, block: int
+) -> tuple[int, int, int, int, np.ndarray, np.ndarray]:
+    """Read what piece i needs.
+
+    Returns
+    -------
+    row, start, stop : int
+        Where its ends are.
+    before : int
+        How many elements ahead of the first end there are.
+    values : float64 array
+    counts : int64 array
+        A place for each end.
+    """
+    row, start, stop = place(i, x.shape[1], block)
+    before = min(window - 1, start)
+    values = np.empty(stop - start + before, np.float64)
+    load(x[row], start - before, values)
+    return row, start, stop, before, values, np.empty(stop - start, np.int64)
+
+
+@njit(cache=True)
 def count_present(values: np.ndarray, before: int, window: int, counts: np.ndarray) -> bool:
     """Count the elements of each window that are not missing; tell whether any is missing."""
     present = 0
@@ -234,11 +257,7 @@ def rolling_count_block(
     block: int,
 ) -> None:
     """Count what is not missing."""
-    row, start, stop = place(i, x.shape[1], block)
-    before = min(window - 1, start)
-    values = np.empty(stop - start + before, np.float64)
-    counts = np.empty(stop - start, np.int64)
-    load(x[row], start - before, values)
+    row, start, stop, before, values, counts = begin(i, x, window, block)
     count_present(values, before, window, counts)
     store(counts.astype(np.float64), counts, least, out[row, start:stop])
 
@@ -254,12 +273,8 @@ def rolling_sum_block(
     is_mean: bool,
 ) -> None:
     """Sum what is not missing, or take the mean."""
-    row, start, stop = place(i, x.shape[1], block)
-    before = min(window - 1, start)
-    values = np.empty(stop - start + before, np.float64)
-    counts = np.empty(stop - start, np.int64)
+    row, start, stop, before, values, counts = begin(i, x, window, block)
     results = np.empty(stop - start, np.float64)
-    load(x[row], start - before, values)
     if count_present(values, before, window, counts):
         _replace_missing(values, 0.0)
     _sums(values, before, window, results)
@@ -280,12 +295,8 @@ def rolling_extreme_block(
     sign: float,
 ) -> None:
     """Find the largest of what is not missing, or with a sign of -1 the smallest."""
-    row, start, stop = place(i, x.shape[1], block)
-    before = min(window - 1, start)
-    values = np.empty(stop - start + before, np.float64)
-    counts = np.empty(stop - start, np.int64)
+    row, start, stop, before, values, counts = begin(i, x, window, block)
     results = np.empty(stop - start, np.float64)
-    load(x[row], start - before, values)
     if sign < 0:
         for at in range(len(values)):
             values[at] = -values[at]
@@ -310,12 +321,8 @@ def rolling_spread_block(
     is_root: bool,
 ) -> None:
     """Take the variance of what is not missing, or its root."""
-    row, start, stop = place(i, x.shape[1], block)
-    before = min(window - 1, start)
-    values = np.empty(stop - start + before, np.float64)
-    counts = np.empty(stop - start, np.int64)
+    row, start, stop, before, values, counts = begin(i, x, window, block)
     results = np.empty(stop - start, np.float64)
-    load(x[row], start - before, values)
     count_present(values, before, window, counts)
     _spreads(values, before, window, ddof, results)
     if is_root:

@@ -13,7 +13,7 @@ import math
 import numpy as np
 from numba import njit
 
-from kernels.loops.rolling import count_present, load, place, store
+from kernels.loops.rolling import begin, count_present, store
 
 __all__ = ["rolling_median_block"]
 
@@ -49,12 +49,8 @@ def rolling_median_block(
     block: int,
 ) -> None:
     """Find the median of what is not missing."""
-    row, start, stop = place(i, x.shape[1], block)
-    before = min(window - 1, start)
-    values = np.empty(stop - start + before, np.float64)
-    counts = np.empty(stop - start, np.int64)
+    row, start, stop, before, values, counts = begin(i, x, window, block)
     results = np.empty(stop - start, np.float64)
-    load(x[row], start - before, values)
     count_present(values, before, window, counts)
     # NaN come last.
     order = np.argsort(values)

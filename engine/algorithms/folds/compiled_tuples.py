@@ -1,7 +1,8 @@
 """Tuples of arrays in compiled code: a run of each, an element of each, a place in each.
 
 The arrays of a tuple may differ in dtype, so that a loop over them cannot be compiled; these
-functions are unrolled for each length instead.
+functions are unrolled for each length instead.  What raises is never run: numba takes the
+overload in its place.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False

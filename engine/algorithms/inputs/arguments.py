@@ -11,7 +11,7 @@ from engine.pool.checks import seconds, whole_number
 from engine.pool.context import in_worker
 from engine.pool.job import ATTEMPTS_MAX
 from engine.pool.native import CallOptions
-from engine.pool.pool import Pool, default_pool
+from engine.pool.pool import Pool, given_pool
 from engine.pool.time_limit import TimeLimit
 
 if TYPE_CHECKING:
@@ -64,12 +64,7 @@ def run_call(
     retries = whole_number(retries, "retries", 0)
     if in_worker():
         return run(CallOptions(None, grain))
-    if pool is None:
-        pool = default_pool()
-    elif not isinstance(pool, Pool):
-        message = f"pool must be an engine.Pool or None, not {type(pool).__name__}"
-        raise TypeError(message)
-    pool.check_open()
+    pool = given_pool(pool)
     limit = None if timeout is None else TimeLimit(timeout)
     options = CallOptions(pool, grain, limit, retries)
     if progress:

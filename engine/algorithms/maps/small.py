@@ -14,8 +14,8 @@ import numpy as np
 
 from engine.memory.arrays import address_of, dense
 from engine.pool import driver
+from engine.pool.error_notes import CALLER, note_of
 from engine.pool.functions import known_function
-from engine.pool.job import CALLER, note_of
 from engine.pool.native import ALONE_NS
 
 if TYPE_CHECKING:

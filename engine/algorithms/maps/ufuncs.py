@@ -26,7 +26,7 @@ from engine.memory.ledger import count_copy
 from engine.pool.chunks import choose_grid, run_chunks
 from engine.pool.claims import claim_chunk, finish_chunk
 from engine.pool.context import in_worker
-from engine.pool.job import CALLER, note_of
+from engine.pool.error_notes import CALLER, note_of
 from engine.pool.kernel import HINT_CHUNKS
 from engine.pool.sinks import IntoArrays
 from engine.pool.sources import ArraySource, describe_array
