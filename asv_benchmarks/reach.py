@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import engine
 from asv_benchmarks.lines import LINES, Row
@@ -102,6 +103,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _measured(name: str) -> tuple[list[Row], bool]:
     """Measure a line while nobody else uses the machine, as far as that can be had."""
+    # Ranks wait for each other, so the workers of the default pool have started after this.
+    engine.parallel_region(_nothing)
     rows: list[Row] = []
     for _ in range(_TRIES):
         wait_for_quiet(_QUIET_WAIT_S_MAX)
@@ -111,6 +114,10 @@ def _measured(name: str) -> tuple[list[Row], bool]:
             return rows, True
         sys.stderr.write(f"{name}: others used {share:.0%} of the cores\n")
     return rows, False
+
+
+def _nothing(team: Any) -> None:
+    pass
 
 
 def _cpu_model() -> str:

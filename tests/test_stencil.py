@@ -24,7 +24,8 @@ RULES = {"constant": "constant", "reflect": "symmetric", "nearest": "edge", "per
 def _small_blocks():
     """Let small arrays have several blocks, and a few steps several phases."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stencil, "_ROWS_PER_STEP", 2)
+        patch.setattr(stencil, "_ROWS_MAX", 4)
+        patch.setattr(stencil, "_LINE_BYTES", 128)
         patch.setattr(stencil, "_STEPS_MAX", 3)
         yield
 
@@ -88,12 +89,15 @@ def test_steps_are_those_of_padded_arrays(pools, data, rule, steps, ndim):
     kernel, halo, weights = KERNELS[ndim]
     cval = data.draw(st.integers(-3, 3)) if rule == "constant" else 0
     twin = stepped(a, weights, steps, rule, cval)
-    for pool in pools:
-        ours = parallel_stencil(
-            kernel, a, halo=halo, steps=steps, boundary=rule, cval=cval, pool=pool
-        )
-        assert ours.dtype == np.int64
-        assert np.array_equal(ours, twin)
+    with pytest.MonkeyPatch.context() as patch:
+        # Few bytes make blocks of few columns.
+        patch.setattr(stencil, "_WINDOW_BYTES", data.draw(st.sampled_from([100, 600, 1 << 18])))
+        for pool in pools:
+            ours = parallel_stencil(
+                kernel, a, halo=halo, steps=steps, boundary=rule, cval=cval, pool=pool
+            )
+            assert ours.dtype == np.int64
+            assert np.array_equal(ours, twin)
 
 
 @pytest.mark.parametrize("dtype", ["u8", "f4"])

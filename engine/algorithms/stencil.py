@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,15 +31,20 @@ if TYPE_CHECKING:
 
 __all__ = ["parallel_stencil"]
 
-# A block and its results should stay in the second cache together.
-BLOCK_BYTES = 1 << 19
+# The rows that all steps of a phase use at a time; they should stay in the second cache.
+_WINDOW_BYTES = 3 << 17
 
-# Blocks that an array should have at least, so that uneven workers balance.
-_BLOCKS_MIN = 16
+# In one dimension a block is used whole, twice, and should stay in the first cache.
+_LINE_BYTES = 1 << 13
 
-# Steps of a phase: so many that what is computed twice is at most about a fifth.
+# What the steps of a phase reach is at most this part of a line's block.
+_PART_REACHED = 8
+
+# Rows of a block: as few as balance uneven workers, but many times what the steps reach.
+_BLOCKS_PER_PROCESS = 2
+_ROWS_MAX = 256
+
 _STEPS_MAX = 16
-_ROWS_PER_STEP = 8
 
 _DIMENSIONS_MAX = 3
 
@@ -108,9 +114,9 @@ def parallel_stencil(
     -----
     Integers are stored modulo the size of their dtype.  An array that is not C-ordered is
     copied.  NaN and infinities go where the
-    kernel takes them.  Blocks of rows are copied, and several steps are made while they
-    are in the cache, for which some cells beside a block are computed twice [1]_; what is
-    computed for a cell is the same however often and wherever it is.  An array that is
+    kernel takes them.  Several steps are made of a block of rows while it is in the
+    cache, for which some cells beside it are computed twice [1]_; what is computed for a
+    cell is the same however often and wherever it is.  An array that is
     not in shared memory is copied once if workers are needed.
 
     References
@@ -167,27 +173,30 @@ def _run(
     options: CallOptions,
 ) -> np.ndarray[Any, Any]:
     steps, reach = how
-    block, at_once = _blocks(array, steps, reach[0])
+    processes = 1 if options.pool is None else options.pool.processes
+    block, at_once = _blocks(array, steps, reach, processes)
     phases = -(-steps // at_once) if array.size else 0
     direct = out is not None and is_shared_array(out) and out.flags.c_contiguous
     if phases < 2:  # noqa: PLR2004 - the one phase would read what it writes
         direct = direct and not np.may_share_memory(array, out)  # type: ignore[arg-type]
     result = out if direct and out is not None else empty(array.shape, array.dtype)
+    # Phases write to the result and to another array in turns, the last one to the result.
+    turns = [result, empty(array.shape, array.dtype) if phases > 1 else result]
+    if np.may_share_memory(array, result):
+        # What is read first is also the result: it stays whole until the last phase.
+        turns[0] = empty(array.shape, array.dtype)
     source, done = array, 0
-    spare: list[np.ndarray[Any, Any]] = []
     for phase in range(phases):
-        target = result
-        if phase < phases - 1:
-            target = spare.pop() if spare else empty(array.shape, array.dtype)
+        target = turns[(phases - 1 - phase) % 2] if phase < phases - 1 else result
         count = min(at_once, steps - done)
-        numbers = [np.int64(count), np.int64(block)]
-        blocks = -(-len(array) // block)
+        numbers = [np.int64(one) for one in (count, *block)]
+        blocks = math.prod(
+            -(-length // one) for length, one in zip(array.shape, block, strict=False)
+        )
         # Read-only and dense in every phase, so that one body is compiled for all of them.
         seen = source.view()
         seen.flags.writeable = False
         run_body(body, blocks, [seen, target, *numbers, *arguments], options)
-        if phase:
-            spare.append(source)
         source, done = target, done + count
     if not phases:
         result[...] = array
@@ -197,13 +206,32 @@ def _run(
     return out
 
 
-def _blocks(array: np.ndarray[Any, Any], steps: int, reach: int) -> tuple[int, int]:
-    """Choose the rows of a block and the steps of a phase, by the array alone."""
-    row_bytes = max(array.nbytes // max(len(array), 1), 1)
-    rows = min(BLOCK_BYTES // row_bytes, -(-len(array) // _BLOCKS_MIN))
-    rows = max(rows, _ROWS_PER_STEP * max(reach, 1))
-    at_once = rows // (_ROWS_PER_STEP * max(reach, 1))
-    return rows, max(min(at_once, steps, _STEPS_MAX), 1)
+def _blocks(
+    array: np.ndarray[Any, Any], steps: int, halo: tuple[int, ...], processes: int
+) -> tuple[tuple[int, int], int]:
+    """Choose the rows and columns of a block, and the steps of a phase.
+
+    They change nothing but the time: each cell is made of the same cells in any case.
+    """
+    reach, steps_max = max(halo[0], 1), max(min(steps, _STEPS_MAX), 1)
+    if array.ndim == 1:
+        cells = max(_LINE_BYTES // array.itemsize, _PART_REACHED * reach)
+        return (cells, 1), min(cells // (_PART_REACHED * reach), steps_max)
+    rows, columns = array.shape[:2]
+    column_bytes = max(array.nbytes // max(rows * columns, 1), 1)
+    fair = min(-(-rows // (processes * _BLOCKS_PER_PROCESS)), _ROWS_MAX)
+
+    def width(at_once: int) -> int:
+        window = at_once * (2 * reach + 1) * column_bytes
+        return max(min(_WINDOW_BYTES // window, columns), 1)
+
+    def cost(at_once: int) -> float:
+        """Estimate what a step costs: its cells, those made twice, and reading the array."""
+        twice = at_once * halo[1] / width(at_once) if width(at_once) < columns else 0.0
+        return (1 + twice) * (1 + at_once * reach / max(fair, 1)) + 1 / at_once
+
+    at_once = min(range(1, steps_max + 1), key=cost)
+    return (max(fair, 1), width(at_once)), at_once
 
 
 def _check_result(
