@@ -16,7 +16,7 @@ from leaks import eventually
 
 import engine
 from engine import KernelTypeError, Reduction, parallel_groupby
-from engine.algorithms.groups import grouping
+from engine.algorithms.groups import dense, grouping, key_ranges
 from engine.algorithms.groups.aggregates import AGGREGATES
 from engine.algorithms.phases import blocks
 
@@ -164,11 +164,13 @@ def test_a_death_changes_nothing(crew, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["i1", "u2", "i8", "f4", "f8"])
-@pytest.mark.parametrize("key_kind", ["i1", "u2", "i8"])
-def test_keys_close_together(pools, kind, key_kind):
-    """Are counted in tables, with the same results and types."""
+@pytest.mark.parametrize(("key_kind", "high"), [("i1", 9), ("u2", 9), ("u2", 7000), ("i8", 7000)])
+def test_keys_close_together(pools, monkeypatch, kind, key_kind, high):
+    """Are counted in tables, of ranges of keys where there are many, with the same results."""
+    monkeypatch.setattr(key_ranges, "_SHIFT_MIN", 10)
+    monkeypatch.setattr(dense, "_SMALL_TABLE", 1000)
     generator = np.random.default_rng(1)
-    keys = generator.integers(5 if key_kind == "u2" else -2, 9, 2000).astype(key_kind)
+    keys = generator.integers(5 if key_kind == "u2" else -2, high, 2000).astype(key_kind)
     values = generator.integers(0, 100, 2000).astype(kind)
     aggs = ["sum", "count", "mean"]
     slow = parallel_groupby(keys, values, [*aggs, "max"], pool=pools[0])

@@ -8,6 +8,7 @@ are bits and its dates 32-bit integers, and float16 is computed in float32.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,9 @@ __all__ = ["BIT", "INDEX", "Cell", "array_cell", "bit_cell", "index_cell", "scal
 BIT = "bit"
 # Not stored at all: the value is the index itself.
 INDEX = "index"
+
+# Cells of a program's commonest types, which are made and compared at every call.
+_CELLS_MAX = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,10 @@ class Cell:
     ndim: int = 0
     layout: str = "A"
     writable: bool = False
+
+    def __hash__(self) -> int:
+        # Without the type, which takes long to hash and hardly ever differs when all else is equal.
+        return hash((self.storage, self.ndim, self.layout, self.writable))
 
     @property
     def argument_type(self) -> Any:
@@ -81,11 +89,13 @@ def element_type(dtype: np.dtype[Any]) -> Any:
     raise TypeError(message)
 
 
+@functools.lru_cache(maxsize=_CELLS_MAX)
 def scalar_cell(dtype: np.dtype[Any]) -> Cell:
     """A scalar stored as the given dtype."""
     return Cell(element_type(dtype), dtype.str)
 
 
+@functools.lru_cache(maxsize=_CELLS_MAX)
 def array_cell(dtype: np.dtype[Any], ndim: int, *, contiguous: bool, writable: bool) -> Cell:
     """An array of core dimensions."""
     if dtype == np.float16:

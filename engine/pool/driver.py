@@ -14,8 +14,9 @@ kernel of the system copies them from or to that process, so the private array i
 never copied as a whole.
 
 An *image* is a program on its way to another process.  Bases in the segment are
-offsets in it (`SHARED`), which `relocate` turns into addresses; bases anywhere else
-(`ELSEWHERE`) are filled in by Python code: see `engine.pool.program`.
+offsets in it (`SHARED`), which `relocate` turns into addresses; numbers that are the
+same for all indices stand in the image itself, after all else (`INSIDE`); bases
+anywhere else (`ELSEWHERE`) are filled in by Python code: see `engine.pool.program`.
 
 Everything here is compiled once and kept in numba's disk cache; only the inner
 loop differs from kernel to kernel.
@@ -44,6 +45,7 @@ __all__ = [
     "ELSEWHERE",
     "FETCH",
     "HEADER",
+    "INSIDE",
     "SCRATCH_WORDS",
     "SHARED",
     "probe",
@@ -61,7 +63,7 @@ HEADER = 6
 BASE, REACH, CELL_BYTES, BUFFER = range(4)
 CELL = 4
 
-DIRECT, FETCH, DELIVER, SHARED, ELSEWHERE = range(5)
+DIRECT, FETCH, DELIVER, SHARED, INSIDE, ELSEWHERE = range(6)
 
 # Scratch: pointers, steps, and the vectors of one process_vm_readv call.
 CELLS_MAX = 64
@@ -257,4 +259,7 @@ def relocate(image, count, segment, inner, program):
         if program[cell + REACH] == SHARED:
             is_bit = program[cell + CELL_BYTES] == 0
             program[cell + BASE] += segment * 8 if is_bit else segment
+            program[cell + REACH] = DIRECT
+        elif program[cell + REACH] == INSIDE:
+            program[cell + BASE] += program.ctypes.data
             program[cell + REACH] = DIRECT

@@ -8,6 +8,7 @@ Where the image says everything, compiled code does the same: `engine.pool.claim
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pickle
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ __all__ = ["Operand", "Program", "bind_here", "bind_there", "merge_axes", "speci
 # second-level cache together.
 _TILE_BYTES = 128 * 1024
 _NO_TILE = 1 << 62
+
+_WORD = 8
 
 
 @dataclass(slots=True)
@@ -65,6 +68,12 @@ class Operand:
         for length in self.core_shape:
             size *= length
         return size
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it is one number for all indices, which nobody writes to."""
+        cell = self.cell
+        return cell.ndim == 0 and cell.storage != BIT and not self.is_output and not any(self.steps)
 
 
 @dataclass(slots=True)
@@ -153,25 +162,38 @@ def specify(
     refs : list of BytesRef
         Must be kept as long as workers use the image.
     """
-    image = program.words.copy()
+    # A list, because single words of an array take long to write.
+    image = program.words.tolist()
     owner = arena_module.arena()
-    ndim = int(image[driver.NDIM])
+    ndim = image[driver.NDIM]
     elsewhere: list[_Elsewhere] = []
-    for k, one in enumerate(operands):
+    numbers: list[bytes] = []
+    end = _WORD * len(image)
+    at = driver.HEADER + ndim - (driver.CELL + ndim)
+    for one in operands:
+        at += driver.CELL + ndim
         if one.refer is None:
             continue  # an index, which is the same everywhere
-        at = driver.HEADER + ndim + k * (driver.CELL + ndim)
         is_bit = one.cell.storage == BIT
         offset = owner.offset_of(one.address >> 3 if is_bit else one.address)
         if offset is not None:
             image[at + driver.BASE] = offset * 8 + (one.address & 7) if is_bit else offset
             image[at + driver.REACH] = driver.SHARED
+        elif one.is_number:
+            data = ctypes.string_at(one.address, one.cell_bytes)
+            image[at + driver.BASE] = end
+            image[at + driver.REACH] = driver.INSIDE
+            numbers.append(data.ljust(-(-len(data) // _WORD) * _WORD, b"\0"))
+            end += len(numbers[-1])
         else:
             image[at + driver.BASE] = one.address & 7 if is_bit else 0
             image[at + driver.REACH] = driver.ELSEWHERE
             elsewhere.append(_Elsewhere(at, one.refer(), is_bit, one.is_output))
+    words = np.array(image, np.int64)
+    if numbers:
+        words = np.concatenate([words, np.frombuffer(b"".join(numbers), np.int64)])
     spec = pickle.dumps((os.getpid(), elsewhere), protocol=5) if elsewhere else b""
-    return image, spec, [one.ref for one in elsewhere]
+    return words, spec, [one.ref for one in elsewhere]
 
 
 def bind_there(

@@ -44,8 +44,9 @@ COLUMN_BLOCK = 1 << 9
 # nothing where blocks are of other lengths than those of the call before.
 _SHARED_ELEMENTS = 1 << 18
 
-# Elements that a process claims at once.
-_CHUNK_ELEMENTS = 1 << 17
+# Elements that a process claims at once; fewer if there would not be enough chunks to balance.
+_CHUNK_ELEMENTS = 1 << 19
+_CHUNKS_PER_PROCESS = 8
 
 _BODIES_MAX = 128
 
@@ -155,7 +156,8 @@ def _shared_out(
     known = any(one.cost_ns for one in list(function.kernels.values()))
     if options.pool is None or elements < _SHARED_ELEMENTS or not known:
         return options
-    grain = max(_CHUNK_ELEMENTS * total // elements, 1)
+    fair = elements // (options.pool.processes * _CHUNKS_PER_PROCESS)
+    grain = max(min(_CHUNK_ELEMENTS, fair) * total // elements, 1)
     return replace(options, grain=grain)
 
 

@@ -1,17 +1,22 @@
-"""Groups of one column of integers that lie close together: a table entry for each."""
+"""Groups of one column of integers that lie close together: a table entry for each possible key."""
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
+from engine.algorithms.groups.key_ranges import KeyRanges
 from engine.algorithms.inputs.counted import bounds_of, summed
 from engine.algorithms.phases.blocks import run_groups, within_reach
+from engine.algorithms.selection.compaction import Compaction
 from kernels.loops import counting
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from engine.algorithms.reduction import Reduction
     from engine.pool.native import CallOptions
 
@@ -19,8 +24,15 @@ __all__ = ["dense_groups"]
 
 _SIMPLE = ("count", "sum", "mean")
 
-# With fewer rows for each possible key there would be too few tables to fill at the same time.
+# With fewer rows for each possible key there would be too few tables to fill at the same time, and
+# rows are parted by ranges of keys before.
 _ROWS_PER_KEY = 64
+
+# Tables have at most so many entries for each row; most of them would be of keys that are none.
+_KEYS_PER_ROW = 4
+
+# More entries than this are worth more than one core.
+_SMALL_TABLE = 1 << 16
 
 
 def dense_groups(
@@ -44,30 +56,39 @@ def dense_groups(
     keys = within_reach(column.to_numpy())
     low, high = bounds_of(keys, options)
     span = high - low + 1
-    if span * _ROWS_PER_KEY > len(keys):
+    if span > _KEYS_PER_ROW * len(keys):
         return None
+    if span * _ROWS_PER_KEY > len(keys):
+        table: Callable[[Any, Any], Any] = KeyRanges(keys, low, span, options).table
+    else:
 
-    def table(weights: np.ndarray[Any, Any], dtype: Any) -> np.ndarray[Any, Any]:
-        arrays = (keys, low, weights)
-        return run_groups(counting.count_keys, len(keys), span, dtype, arrays, options)
+        def table(weights: np.ndarray[Any, Any], dtype: Any) -> np.ndarray[Any, Any]:
+            arrays = (keys, low, weights)
+            return run_groups(counting.count_keys, len(keys), span, dtype, arrays, options)
 
     counts = summed(None, table)
-    present = np.flatnonzero(counts)
+    if span < _SMALL_TABLE:
+        present = np.flatnonzero(counts)
+        kept: Callable[..., Any] = functools.partial(np.take, indices=present)
+    else:
+        compaction = Compaction(counts != 0, options)
+        present, kept = compaction.positions(), compaction.move
+    counts = kept(counts)
     result = {name: pa.array(present + low).cast(column.type)}
     sums: dict[str, np.ndarray[Any, Any]] = {}
     for one, label, what in wanted:
         if what == "count":
-            result[label] = pa.array(counts[present])
+            result[label] = pa.array(counts)
             continue
         if one not in sums:
             values = columns[one].to_numpy()
             if values.dtype.kind == "f":
-                sums[one] = summed(values, table)[present]
+                sums[one] = kept(summed(values, table))
             else:
-                sums[one] = table(values, np.int64)[present]
+                sums[one] = kept(table(values, np.int64))
         total = sums[one]
         if what == "mean":
-            total = total / counts[present]
+            total = total / counts
         elif pa.types.is_unsigned_integer(columns[one].type):
             total = total.view(np.uint64)
         result[label] = pa.array(total)

@@ -66,10 +66,12 @@ def as_arrays(
     compiled kernel can read them.
     """
     if all(
-        type(one) is np.ndarray and one.dtype.isnative and one.dtype.kind in _KINDS
+        (type(one) is np.ndarray or isinstance(one, np.generic))
+        and one.dtype.isnative
+        and one.dtype.kind in _KINDS
         for one in arrays
     ):
-        return list(arrays)
+        return [np.asarray(one) for one in arrays]
     plain = [one for one in arrays if not isinstance(one, int | float | complex)]
     refuse_masked(plain)
     given = [np.asarray(one) for one in plain]

@@ -6,6 +6,7 @@ number of blocks, by whichever process claims it.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,10 +14,10 @@ import numpy as np
 from engine.algorithms.inputs.kernel_errors import kernel_errors
 from engine.algorithms.inputs.operands import as_arrays
 from engine.algorithms.maps.core import core_operand
-from engine.memory.arrays import is_shared_array, share_array
+from engine.memory.arrays import address_of, is_shared_array, share_array
 from engine.memory.ledger import count_copy
 from engine.memory.refs import refer
-from engine.pool.cells import index_cell
+from engine.pool.cells import index_cell, scalar_cell
 from engine.pool.context import in_worker
 from engine.pool.kernel import compile_kernel
 from engine.pool.native import run_native
@@ -63,14 +64,17 @@ def run_body(
 
 def _whole(array: np.ndarray[Any, Any]) -> Operand:
     """Make the operand of an array that every call sees as a whole."""
+    if array.ndim == 0:
+        reference = functools.partial(refer, array)
+        return Operand(scalar_cell(array.dtype), address_of(array), (0,), refer=reference)
     shared = is_shared_array(array)
     writable = array.flags.writeable and (shared or in_worker())
     if not shared and not array.flags.c_contiguous:
         # So that the copy for the workers, made when there is need, is laid out alike.
         count_copy("core layout", array.nbytes)
         array = np.ascontiguousarray(array)
-    operand = core_operand(array, array.ndim, (1,), scalar=True, writable=writable)
-    if array.ndim and not shared:
+    operand = core_operand(array, array.ndim, (1,), writable=writable)
+    if not shared:
         copies: list[np.ndarray[Any, Any]] = []
 
         def share_and_refer() -> Any:
