@@ -16,9 +16,10 @@ from leaks import eventually
 
 import engine
 from engine import KernelTypeError, Reduction, parallel_groupby
-from engine.algorithms.groups import dense, grouping, key_ranges
+from engine.algorithms.groups import dense, few_keys, key_ranges
 from engine.algorithms.groups.aggregates import AGGREGATES
 from engine.algorithms.phases import blocks
+from engine.algorithms.sorting import buckets, lines, runs
 
 which_pool = st.integers(0, 3)
 
@@ -27,8 +28,10 @@ which_pool = st.integers(0, 3)
 def _short_blocks(monkeypatch):
     """Blocks and partitions of a few rows, so that short columns have several."""
     monkeypatch.setattr(blocks, "ROWS", 16)
-    monkeypatch.setattr(grouping, "_ROWS_PER_PARTITION", 16)
-    monkeypatch.setattr(grouping, "_SAMPLES", 2)
+    monkeypatch.setattr(lines, "FEW_LENGTH_MAX", 50)
+    monkeypatch.setattr(buckets, "BLOCK_LENGTH", 64)
+    monkeypatch.setattr(buckets, "BUCKET_LENGTH", 32)
+    monkeypatch.setattr(runs, "BLOCK_LENGTH", 16)
 
 
 def twin(keys, values, nulls, ddof=0):
@@ -174,6 +177,24 @@ def test_keys_close_together(pools, monkeypatch, kind, key_kind, high):
     values = generator.integers(0, 100, 2000).astype(kind)
     aggs = ["sum", "count", "mean"]
     slow = parallel_groupby(keys, values, [*aggs, "max"], pool=pools[0])
+    for pool in pools:
+        table = parallel_groupby(keys, values, aggs, pool=pool)
+        assert table.equals(slow.select(table.column_names))
+
+
+@pytest.mark.parametrize(("different", "most"), [(40, 8192), (40, 20), (900, 500)])
+def test_few_keys_far_apart(pools, monkeypatch, different, most):
+    """Are numbered first; where they turn out to be too many, rows are brought together."""
+    monkeypatch.setattr(few_keys, "_KEYS_MAX", most)
+    monkeypatch.setattr(few_keys, "_GROUPS_MAX", 4)
+    monkeypatch.setattr(few_keys, "_SAMPLES", 300)
+    generator = np.random.default_rng(1)
+    known = generator.integers(-(2**63), 2**63 - 1, different)
+    keys = known[generator.integers(0, different, 3000) ** 2 // different]
+    values = generator.integers(0, 100, 3000)
+    aggs = ["sum", "count", "mean"]
+    slow = parallel_groupby(keys, values, [*aggs, "max"], pool=pools[0])
+    assert slow["key"].to_pylist() == sorted(set(keys.tolist()))
     for pool in pools:
         table = parallel_groupby(keys, values, aggs, pool=pool)
         assert table.equals(slow.select(table.column_names))

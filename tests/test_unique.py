@@ -11,6 +11,7 @@ from engine import parallel_unique
 from engine.algorithms import unique
 from engine.algorithms.sorting import buckets as sort_partition
 from engine.algorithms.sorting import lines as sort_lines
+from engine.algorithms.sorting import runs
 
 # Of two sizes only, because each is compiled anew.
 DTYPES = ["?", "i1", "i8", "f8", "M8[s]", "m8[us]"]
@@ -20,7 +21,7 @@ DTYPES = ["?", "i1", "i8", "f8", "M8[s]", "m8[us]"]
 def small_parts(monkeypatch):
     """Share even a little, in many blocks."""
     monkeypatch.setattr(unique, "ALONE_LENGTH_MAX", 0)
-    monkeypatch.setattr(unique, "BLOCK_LENGTH", 16)
+    monkeypatch.setattr(runs, "BLOCK_LENGTH", 16)
     monkeypatch.setattr(sort_lines, "FEW_LENGTH_MAX", 100)
     monkeypatch.setattr(sort_partition, "BLOCK_LENGTH", 64)
     monkeypatch.setattr(sort_partition, "BUCKET_LENGTH", 32)

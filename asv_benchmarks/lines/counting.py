@@ -1,4 +1,4 @@
-"""Counting: against NumPy's histogram and bincount, polars, and a loop of numba's on one core.
+"""Counting: against histogram, bincount, polars, duckdb, and a loop of numba's on one core.
 
 The loop does what most people write: it multiplies and cuts off, and puts some elements beside an
 edge into the wrong bin.
@@ -6,9 +6,12 @@ edge into the wrong bin.
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numba import njit
 
 import engine
@@ -54,31 +57,62 @@ def line_histogram(*, quick: bool) -> list[Row]:
 
 
 def line_groupby(*, quick: bool) -> list[Row]:
-    """Take the mean by key: of few keys, and of nearly as many as there are rows."""
+    """Take the mean by key: of few keys, and of half as many as rows; close together and not."""
     rows = 20_000 if quick else 10_000_000
     generator = np.random.default_rng(_SEED)
     values = engine.share(generator.random(rows))
     found = []
-    polars = polars_or_none()
-    for many, wanted in (
-        (1000, {"np.bincount": 0.55, "polars": None}),
-        (rows // 2, {"np.bincount": None, "polars": 1.0}),
-    ):
-        keys = engine.share(generator.integers(0, many, rows))
-        contenders: dict[str, Any] = {
-            "engine": lambda keys=keys: engine.parallel_groupby(keys, values, "mean"),
-            "np.bincount": lambda keys=keys: _means(keys, values),
-        }
-        if polars is not None:
-            frame = polars.DataFrame({"key": keys, "value": values}).lazy()
-            by_key = frame.group_by("key").agg(polars.col("value").mean())
-            contenders["polars"] = by_key.collect
-        means = contenders["engine"]()["value_mean"].to_numpy()
-        theirs = contenders["np.bincount"]()
-        np.testing.assert_allclose(means, theirs[~np.isnan(theirs)])
-        medians_s = median_times_s(contenders, rounds=1 if quick else 3)
-        found += compared(f"group-by mean, {rows:,} rows, {many:,} keys", medians_s, wanted)
+    for many in (1000, rows // 2):
+        wanted = {"np.bincount": 0.55 if many == 1000 else None, "polars": 1.0, "duckdb": 1.0}
+        close = generator.integers(0, many, rows)
+        apart = generator.integers(-(2**62), 2**62, many)[close]
+        for which, numbers in (("close together", close), ("far apart", apart)):
+            keys = engine.share(numbers)
+            contenders = _means_by_key(keys, values)
+            if which == "far apart":
+                del contenders["np.bincount"], wanted["np.bincount"]
+            means = {name: _sorted(call()) for name, call in contenders.items()}
+            for one in means.values():
+                np.testing.assert_allclose(one, means["engine"])
+            medians_s = median_times_s(contenders, rounds=1 if quick else 3)
+            work = f"group-by mean, {rows:,} rows, {many:,} keys {which}"
+            found += compared(work, medians_s, wanted)
     return found
+
+
+def _means_by_key(
+    keys: np.ndarray[Any, Any], values: np.ndarray[Any, Any]
+) -> dict[str, Callable[[], Any]]:
+    """Give what each library that is here does; all but the engine leave the keys unsorted."""
+    contenders: dict[str, Callable[[], Any]] = {
+        "engine": lambda: engine.parallel_groupby(keys, values, "mean"),
+        "np.bincount": lambda: _means(keys, values),
+    }
+    polars = polars_or_none()
+    if polars is not None:
+        frame = polars.DataFrame({"key": keys, "value": values}).lazy()
+        contenders["polars"] = frame.group_by("key").agg(polars.col("value").mean()).collect
+    try:
+        duckdb = importlib.import_module("duckdb")
+    except ImportError:
+        return contenders
+    table = pa.table({"key": keys, "value": values})
+    database = duckdb.connect(config={"threads": engine.cpu_count()})
+    # In its own format, in which it is quicker than on Arrow's.
+    database.register("arrow", table)
+    database.execute("create table t as select * from arrow")
+    query = "select key, avg(value) as value from t group by key"
+    contenders["duckdb"] = lambda: database.sql(query).to_arrow_table()
+    return contenders
+
+
+def _sorted(result: Any) -> np.ndarray[Any, Any]:
+    """Give the means in the order of their keys."""
+    if isinstance(result, np.ndarray):
+        return result[~np.isnan(result)]
+    columns = result.columns if isinstance(result, pa.Table) else result.get_columns()
+    keys, means = (one.to_numpy() for one in columns)
+    return means[np.argsort(keys)]
 
 
 def _means(keys: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -17,6 +17,7 @@ from engine.algorithms.groups.keys import as_column, code_of
 from engine.algorithms.groups.user_folds import GroupFold, label_of
 from engine.algorithms.inputs.arguments import is_arrow, run_call
 from engine.algorithms.reduction import Reduction
+from engine.algorithms.selection.arrow_take import take_arrow
 from engine.memory.arrow import import_arrow
 from engine.pool.checks import whole_number
 
@@ -206,8 +207,8 @@ def _grouped(
     _refuse_repeated([*by, *chain.from_iterable(labels.values())], "the result")
     groups = Grouping(code_of(by, options), options)
     # A group's keys are those of its first row.
-    first = pa.array(groups.order[groups.offsets[:-1]])
-    result = {name: one.take(first) for name, one in by.items()}
+    first = groups.order[groups.offsets[:-1]]
+    result = {name: take_arrow(one, first, "clip", options) for name, one in by.items()}
     segments: dict[str, Segments] = {}
     for name, label, what in wanted:
         if name not in segments:

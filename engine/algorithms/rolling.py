@@ -24,18 +24,18 @@ __all__ = ["parallel_rolling"]
 
 # Ends of windows that are one piece of work; with larger windows more, because each piece reads a
 # window of elements that precede it.
-BLOCK = 1 << 15
+BLOCK = 1 << 13
 _WINDOWS_PER_BLOCK = 4
 
 # For each operation the module and the name of its body, and what that is given at the end.
 _OPERATIONS: dict[str, tuple[str, str, tuple[Any, ...]]] = {
     "count": ("kernels.loops.rolling", "rolling_count_block", ()),
     "max": ("kernels.loops.rolling", "rolling_extreme_block", (np.float64(1.0),)),
-    "mean": ("kernels.loops.rolling", "rolling_sum_block", (np.True_,)),
+    "mean": ("kernels.loops.rolling_sums", "rolling_sum_block", (np.True_,)),
     "median": ("kernels.loops.rolling_median", "rolling_median_block", ()),
     "min": ("kernels.loops.rolling", "rolling_extreme_block", (np.float64(-1.0),)),
     "std": ("kernels.loops.rolling", "rolling_spread_block", (np.True_,)),
-    "sum": ("kernels.loops.rolling", "rolling_sum_block", (np.False_,)),
+    "sum": ("kernels.loops.rolling_sums", "rolling_sum_block", (np.False_,)),
     "var": ("kernels.loops.rolling", "rolling_spread_block", (np.False_,)),
 }
 

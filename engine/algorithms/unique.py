@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.algorithms.inputs.arguments import is_arrow, run_call
-from engine.algorithms.phases.bodies import run_body
 from engine.algorithms.sorting.lines import argsort_lines, is_long, lines_of, sort_lines
 from engine.algorithms.sorting.order import bits_of, order_of, sortable
+from engine.algorithms.sorting.runs import runs_of
 from engine.memory.arrays import empty, share_array
-from engine.pool.functions import compilable
-from kernels.loops.sorting.runs import count_runs, note_runs, number_runs
 
 if TYPE_CHECKING:
     from engine.pool.native import CallOptions
@@ -22,13 +20,6 @@ __all__ = ["parallel_unique", "unique_array"]
 
 # NumPy is done with so few in the time that it takes to prepare a call of several phases.
 ALONE_LENGTH_MAX = 1 << 13
-
-# Elements of a block.
-BLOCK_LENGTH = 1 << 16
-
-_COUNT = compilable(count_runs)
-_NOTE = compilable(note_runs)
-_NUMBER = compilable(number_runs)
 
 
 def parallel_unique(
@@ -115,27 +106,18 @@ def unique_array(
     else:
         ordered = rows if is_own and is_long(*rows.shape) else empty(rows.shape, dtype)
         sort_lines(bits_of(rows), order, bits_of(ordered), options)
-    bits = bits_of(ordered).reshape(-1)
-    length = np.int64(BLOCK_LENGTH)
-    blocks = int(-(-len(bits) // length))
-    counts = empty(blocks, np.int64)
-    run_body(_COUNT, blocks, (bits, order, length, counts), options)
-    ends = np.cumsum(counts)
-    offsets, found = ends - counts, int(ends[-1])
-    values, starts = empty(found, dtype), empty(found, np.int64)
-    arrays = (bits, order, length, offsets, bits_of(values), starts)
-    run_body(_NOTE, blocks, arrays, options)
+    runs = runs_of(ordered.reshape(-1), options)
+    starts, found = runs.starts, len(runs.starts)
     firsts = inverse = occurrences = None
     if index is not None and with_index:
         firsts = empty(found, np.int64)
         np.take(index, starts, out=firsts)
     if index is not None and with_inverse:
-        inverse = empty(array.shape, np.int64)
-        run_body(_NUMBER, blocks, (index, starts, length, offsets, inverse.reshape(-1)), options)
+        inverse = runs.numbers(index, options).reshape(array.shape)
     if with_counts:
         occurrences = empty(found, np.int64)
-        np.subtract(np.append(starts[1:], len(bits)), starts, out=occurrences)
-    return values, firsts, inverse, occurrences
+        np.subtract(np.append(starts[1:], rows.size), starts, out=occurrences)
+    return runs.values, firsts, inverse, occurrences
 
 
 def _unique_alone(array: np.ndarray[Any, Any], extras: tuple[bool, bool, bool]) -> tuple[Any, ...]:

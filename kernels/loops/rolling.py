@@ -23,11 +23,7 @@ __all__ = [
     "rolling_count_block",
     "rolling_extreme_block",
     "rolling_spread_block",
-    "rolling_sum_block",
 ]
-
-# Sums of so many elements are added as one, which keeps rounding errors and waiting small.
-_TILE = 32
 
 
 @njit(cache=True)
@@ -70,12 +66,18 @@ def begin(
 
 
 @njit(cache=True)
+def any_missing(values: np.ndarray) -> bool:
+    """Tell whether an element is missing."""
+    missing = 0
+    for at in range(len(values)):
+        missing += math.isnan(values[at])
+    return missing > 0
+
+
+@njit(cache=True)
 def count_present(values: np.ndarray, before: int, window: int, counts: np.ndarray) -> bool:
     """Count the elements of each window that are not missing; tell whether any is missing."""
-    present = 0
-    for at in range(len(values)):
-        present += not math.isnan(values[at])
-    if present == len(values):
+    if not any_missing(values):
         for at in range(len(counts)):
             counts[at] = min(before + at + 1, window)
         return False
@@ -98,22 +100,10 @@ def store(results: np.ndarray, counts: np.ndarray, least: int, out: np.ndarray) 
 
 
 @njit(cache=True)
-def _replace_missing(values: np.ndarray, neutral: float) -> None:
+def replace_missing(values: np.ndarray, neutral: float) -> None:
     for at in range(len(values)):
         if math.isnan(values[at]):
             values[at] = neutral
-
-
-@njit(cache=True)
-def _running_sums(values: np.ndarray, first: int, step: int, sums: np.ndarray) -> None:
-    """Sum the elements at first, first + step, ... up to each."""
-    base = 0.0
-    for start in range(0, len(sums), _TILE):
-        total = 0.0
-        for at in range(start, min(start + _TILE, len(sums))):
-            total += values[first + step * at]
-            sums[at] = base + total
-        base += total
 
 
 @njit(cache=True)
@@ -124,34 +114,6 @@ def _running_maxima(values: np.ndarray, first: int, step: int, maxima: np.ndarra
         one = values[first + step * at]
         largest = max(largest, one)
         maxima[at] = largest
-
-
-@njit(cache=True)
-def _sums(values: np.ndarray, before: int, window: int, results: np.ndarray) -> None:
-    earlier = np.empty(min(window - 1, len(values)), np.float64)
-    for group in range(0, len(results), window):
-        own = results[group : group + window]
-        first = before + group
-        _running_sums(values, first, 1, own)
-        # As far as there are elements before the group.
-        known = earlier[: min(len(earlier), first)]
-        _running_sums(values, first - 1, -1, known)
-        _add_reversed(own, known, window)
-
-
-@njit(cache=True)
-def _add_reversed(own: np.ndarray, known: np.ndarray, window: int) -> None:
-    """Complete the sums of a group by those of what precedes it."""
-    if len(known) == 0:
-        return
-    whole = known[-1]
-    # Windows that begin before everything that there is.
-    short = min(max(window - 1 - len(known), 0), len(own))
-    for at in range(short):
-        own[at] += whole
-    rest = own[short : window - 1]
-    for at in range(len(rest)):
-        rest[at] += known[window - 2 - short - at]
 
 
 @njit(cache=True)
@@ -263,28 +225,6 @@ def rolling_count_block(
 
 
 @njit(cache=True)
-def rolling_sum_block(
-    i: int,
-    x: np.ndarray,
-    out: np.ndarray,
-    window: int,
-    least: int,
-    block: int,
-    is_mean: bool,
-) -> None:
-    """Sum what is not missing, or take the mean."""
-    row, start, stop, before, values, counts = begin(i, x, window, block)
-    results = np.empty(stop - start, np.float64)
-    if count_present(values, before, window, counts):
-        _replace_missing(values, 0.0)
-    _sums(values, before, window, results)
-    if is_mean:
-        for at in range(len(results)):
-            results[at] = results[at] / counts[at] if counts[at] else math.nan
-    store(results, counts, least, out[row, start:stop])
-
-
-@njit(cache=True)
 def rolling_extreme_block(
     i: int,
     x: np.ndarray,
@@ -301,7 +241,7 @@ def rolling_extreme_block(
         for at in range(len(values)):
             values[at] = -values[at]
     if count_present(values, before, window, counts):
-        _replace_missing(values, -math.inf)
+        replace_missing(values, -math.inf)
     _maxima(values, before, window, results)
     if sign < 0:
         for at in range(len(results)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,6 +47,9 @@ NAMES = tuple(_TWINS)
 
 UFUNCS = _UFUNCS
 """The ufunc whose reduction each name is, of those that are one."""
+
+# Kinds of calls that a program makes over and over.
+_PROBES_MAX = 512
 
 _NAME_OF = {ufunc: name for name, ufunc in _UFUNCS.items()}
 
@@ -101,11 +105,32 @@ def probe(
         NumPy's own, for arguments that do not fit each other.
     """
     given: dict[str, Any] = {}
+    if initial is None and (axis is None or isinstance(axis, int)):
+        return _probe_plain(name, dtype, ndim, axis, keepdims, masked)
     if initial is not None:
         if name not in _WITH_INITIAL:
             message = f"initial= is for {', '.join(_WITH_INITIAL)}, not for {name}"
             raise TypeError(message)
         given["initial"] = initial
+    return _probe(name, dtype, ndim, axis, keepdims, masked, given)
+
+
+@functools.lru_cache(maxsize=_PROBES_MAX)
+def _probe_plain(
+    name: str, dtype: np.dtype[Any], ndim: int, axis: int | None, keepdims: bool, masked: bool
+) -> np.dtype[Any]:
+    return _probe(name, dtype, ndim, axis, keepdims, masked, {})
+
+
+def _probe(
+    name: str,
+    dtype: np.dtype[Any],
+    ndim: int,
+    axis: Any,
+    keepdims: bool,
+    masked: bool,
+    given: dict[str, Any],
+) -> np.dtype[Any]:
     if masked:
         if name in ("argmin", "argmax", "count_nonzero"):
             message = f"where= has no meaning for {name}; NumPy has none either"

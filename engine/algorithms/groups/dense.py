@@ -1,4 +1,4 @@
-"""Groups of one column of integers that lie close together: a table entry for each possible key."""
+"""Groups of one column of integers that are few or lie close together: a table entry for each."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from engine.algorithms.groups.few_keys import ranks_of_few
 from engine.algorithms.groups.key_ranges import KeyRanges
 from engine.algorithms.inputs.counted import bounds_of, summed
 from engine.algorithms.phases.blocks import run_groups, within_reach
@@ -56,8 +57,13 @@ def dense_groups(
     keys = within_reach(column.to_numpy())
     low, high = bounds_of(keys, options)
     span = high - low + 1
+    different: np.ndarray[Any, Any] | None = None
     if span > _KEYS_PER_ROW * len(keys):
-        return None
+        ranked = ranks_of_few(keys.astype(np.int64, copy=False), options)
+        if ranked is None:
+            return None
+        keys, different = ranked
+        low, span = 0, len(different)
     if span * _ROWS_PER_KEY > len(keys):
         table: Callable[[Any, Any], Any] = KeyRanges(keys, low, span, options).table
     else:
@@ -74,7 +80,8 @@ def dense_groups(
         compaction = Compaction(counts != 0, options)
         present, kept = compaction.positions(), compaction.move
     counts = kept(counts)
-    result = {name: pa.array(present + low).cast(column.type)}
+    names = present + low if different is None else different[present]
+    result = {name: pa.array(names).cast(column.type)}
     sums: dict[str, np.ndarray[Any, Any]] = {}
     for one, label, what in wanted:
         if what == "count":

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.algorithms.phases import blocks
 from engine.algorithms.phases.bodies import run_body
+from engine.algorithms.sorting.lines import argsort_lines, lines_of
+from engine.algorithms.sorting.order import bits_of, order_of
+from engine.algorithms.sorting.runs import runs_of
 from engine.memory.arrays import empty
 from engine.pool.functions import compilable
-from kernels.loops import grouping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,13 +20,6 @@ if TYPE_CHECKING:
     from engine.pool.native import CallOptions
 
 __all__ = ["Grouping"]
-
-# A partition has about so many rows, so that its hash table stays in a core's own cache.
-_ROWS_PER_PARTITION = 16_384
-_PARTITIONS_MAX = 1024
-
-# So many samples are drawn for each partition: its size then seldom differs by more than a half.
-_SAMPLES = 16
 
 # Groups are reduced in at most so many blocks.
 _BLOCKS_MAX = 512
@@ -51,43 +45,17 @@ class Grouping:
     """
 
     def __init__(self, codes: np.ndarray[Any, Any], options: CallOptions) -> None:
-        rows = len(codes)
         self._options = options
-        codes = blocks.within_reach(codes)
-        count = min(max(rows // _ROWS_PER_PARTITION, 1), _PARTITIONS_MAX)
-        sample = np.sort(codes[:: max(rows // (count * _SAMPLES), 1)])
-        splitters = np.unique(sample[_SAMPLES::_SAMPLES][: count - 1])
-        count = len(splitters) + 1
-        partitions = empty(rows, np.uint16)
-        length = max(blocks.ROWS, -(-rows // _BLOCKS_MAX))
-        tables = empty((-(-rows // length), count), np.int64)
-        self._run(grouping.partition_rows, tables, length, codes, splitters, partitions, tables)
-        # Partition by partition, and in each the groups of rows in their order.
-        flat = np.cumsum(tables.T.reshape(-1))
-        begins = np.concatenate([[0], flat[:-1]]) if rows else flat
-        offsets = empty(tables.shape, np.int64)
-        offsets[...] = begins.reshape(tables.T.shape).T
-        starts = empty(count + 1, np.int64)
-        starts[0] = 0
-        np.cumsum(tables.sum(axis=0), out=starts[1:])
-        moved, numbers = empty(rows, np.int64), empty(rows, np.int64)
-        self._run(grouping.scatter_rows, tables, length, codes, partitions, offsets, moved, numbers)
-        self.order, found, sizes = (empty(rows, np.int64) for _ in range(3))
-        groups = empty(count, np.int64)
-        arrays = (starts, moved, numbers, self.order, found, sizes, groups)
-        self._run(grouping.group_partition, groups, None, *arrays)
-        ranges = [
-            slice(start, start + amount) for start, amount in zip(starts[:-1], groups, strict=True)
-        ]
-        self.codes = np.concatenate([found[one] for one in ranges])
+        self.order, ordered = (empty(codes.shape, np.int64) for _ in range(2))
+        if codes.size:
+            keys, _ = lines_of(codes, 0)
+            into = self.order.reshape(1, -1), options, bits_of(ordered).reshape(1, -1)
+            argsort_lines(bits_of(keys), order_of(codes.dtype), *into)
+        runs = runs_of(ordered, options)
+        self.codes = runs.values
         self.offsets = empty(len(self.codes) + 1, np.int64)
-        self.offsets[0] = 0
-        np.cumsum(np.concatenate([sizes[one] for one in ranges]), out=self.offsets[1:])
-
-    def _run(self, body: Callable[..., Any], each: Any, length: int | None, *arrays: Any) -> None:
-        """Run a body once for each entry of an array."""
-        before = [] if length is None else [np.int64(length)]
-        run_body(compilable(body), len(each), [*before, *arrays], self._options)
+        self.offsets[:-1] = runs.starts
+        self.offsets[-1] = len(codes)
 
     def reduce(
         self,
