@@ -66,9 +66,10 @@ def kernel_of(function, *arrays):
 def operands_of(kernel, arrays, shape):
     """Make the operands of a kernel with one output."""
     cells = (*kernel.inputs, *kernel.outputs)
+    last = len(cells) - 1
     return [
-        elementwise_operand(array, cell, shape, is_output=cell is cells[-1])
-        for array, cell in zip(arrays, cells, strict=True)
+        elementwise_operand(array, cell, shape, is_output=at == last)
+        for at, (array, cell) in enumerate(zip(arrays, cells, strict=True))
     ]
 
 
@@ -145,6 +146,31 @@ def test_a_program_larger_than_what_a_worker_has_ready(crew):
         run_native(kernel, shape, operands, CallOptions(crew, grain=10))
         np.testing.assert_array_equal(out, -x)
         assert_still_works(crew)
+
+
+def weighed(i, small, is_set, large, real, pair, x, out):
+    """Use numbers of every size."""
+    if is_set:
+        out[i] = small * x[i] + large + real * pair
+
+
+def test_numbers_travel_inside_the_program(crew):
+    """Workers enter a job whose other arrays are shared without anything to unpack."""
+    x, out = engine.share(np.arange(100.0)), engine.zeros(100, np.complex128)
+    for small in (np.int8(-3), np.int8(5)):
+        numbers = (small, np.True_, np.uint64(2**63), np.float32(0.5), np.complex128(1 + 2j))
+        engine.parallel_for(weighed, 100, *numbers, x, out, grain=7, pool=crew)
+        np.testing.assert_array_equal(out, small * x + 2.0**63 + 0.5 * (1 + 2j))
+
+    def line(a, b, c):
+        return a * b + c
+
+    kernel = kernel_of(line, x, np.float64(2), x)
+    results = engine.zeros(100)
+    operands = operands_of(kernel, [x, np.array(2.0), x, results], (100,))
+    image, spec, _ = specify(bind_here(kernel.address, (100,), operands), operands)
+    assert not spec
+    assert image[-1:].view(np.float64) == 2.0
 
 
 def test_kernels_that_share_a_place_in_a_workers_table(crew):

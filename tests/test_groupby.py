@@ -31,7 +31,7 @@ def _short_blocks(monkeypatch):
     monkeypatch.setattr(lines, "FEW_LENGTH_MAX", 50)
     monkeypatch.setattr(buckets, "BLOCK_LENGTH", 64)
     monkeypatch.setattr(buckets, "BUCKET_LENGTH", 32)
-    monkeypatch.setattr(runs, "BLOCK_LENGTH", 16)
+    monkeypatch.setattr(runs, "_BLOCK_LENGTH", 16)
 
 
 def twin(keys, values, nulls, ddof=0):

@@ -210,3 +210,17 @@ def test_modules_of_kernels_need_not_be_importable(isolated_pool):
     x = np.arange(5.0)
     for func in (ghost.double, njit(ghost.double)):
         assert same_bits(parallel_map(func, x, pool=isolated_pool, grain=2), 2 * x + 1)
+
+
+def test_numpy_numbers_keep_their_dtype_beside_complex_ones(pool2):
+    """As in NumPy, where only Python's numbers are weak; whatever else is passed."""
+
+    def second(_, b):
+        return b * 1
+
+    def second_of_three(_, b, __):
+        return b * 1
+
+    x = np.ones(3, np.complex64)
+    assert engine.parallel_map(second, x, np.float64(2), pool=pool2).dtype == np.float64
+    assert engine.parallel_map(second_of_three, x, np.float64(2), 3, pool=pool2).dtype == np.float64

@@ -355,3 +355,12 @@ def test_the_same_bits_for_any_number_of_workers(pools, name):
             for one in (x, engine.share(x))
         ]
         assert len(set(results)) == 1
+
+
+@pytest.mark.parametrize("axis", [False, True])
+def test_a_truth_value_is_no_axis(pool2, axis):
+    """Also after the number that is equal to it."""
+    x = np.ones((3, 4))
+    parallel_reduce("sum", x, axis=int(axis), pool=pool2)
+    with pytest.raises(TypeError, match="integer"):
+        parallel_reduce("sum", x, axis=axis, pool=pool2)

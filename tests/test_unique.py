@@ -21,7 +21,7 @@ DTYPES = ["?", "i1", "i8", "f8", "M8[s]", "m8[us]"]
 def small_parts(monkeypatch):
     """Share even a little, in many blocks."""
     monkeypatch.setattr(unique, "ALONE_LENGTH_MAX", 0)
-    monkeypatch.setattr(runs, "BLOCK_LENGTH", 16)
+    monkeypatch.setattr(runs, "_BLOCK_LENGTH", 16)
     monkeypatch.setattr(sort_lines, "FEW_LENGTH_MAX", 100)
     monkeypatch.setattr(sort_partition, "BLOCK_LENGTH", 64)
     monkeypatch.setattr(sort_partition, "BUCKET_LENGTH", 32)

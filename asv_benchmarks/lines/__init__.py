@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from asv_benchmarks.lines.arrow import line_arrow
 from asv_benchmarks.lines.calls import line_call, line_chunks
 from asv_benchmarks.lines.channel import line_handoff, line_small
 from asv_benchmarks.lines.compute import line_black_scholes, line_mandelbrot
 from asv_benchmarks.lines.counting import line_groupby, line_histogram
 from asv_benchmarks.lines.fresh import line_first_result
 from asv_benchmarks.lines.memory import line_memory
+from asv_benchmarks.lines.pools import line_pools
 from asv_benchmarks.lines.random import line_random
 from asv_benchmarks.lines.reduce import line_reduce, line_scan
 from asv_benchmarks.lines.region import line_region
 from asv_benchmarks.lines.rolling import line_rolling
-from asv_benchmarks.lines.row import Row
 from asv_benchmarks.lines.selection import line_filter, line_take
 from asv_benchmarks.lines.soaked import line_deaths
 from asv_benchmarks.lines.sort import line_sort
@@ -25,6 +26,7 @@ from asv_benchmarks.lines.stencil import line_stencil
 from asv_benchmarks.lines.stream import line_stream
 from asv_benchmarks.lines.sync import line_barrier, line_lock
 from asv_benchmarks.lines.tasks import line_pool_map
+from asv_benchmarks.row import Row
 
 __all__ = ["LINES", "Row"]
 
@@ -32,6 +34,7 @@ LINES: dict[str, Callable[..., list[Row]]] = {
     "black-scholes": line_black_scholes,
     "mandelbrot": line_mandelbrot,
     "stream": line_stream,
+    "arrow": line_arrow,
     "call": line_call,
     "first-result": line_first_result,
     "deaths": line_deaths,
@@ -42,6 +45,7 @@ LINES: dict[str, Callable[..., list[Row]]] = {
     "handoff": line_handoff,
     "small": line_small,
     "pool-map": line_pool_map,
+    "pools": line_pools,
     "region": line_region,
     "filter": line_filter,
     "take": line_take,

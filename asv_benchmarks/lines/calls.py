@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 import engine
-from asv_benchmarks.lines.row import Row
+from asv_benchmarks.row import Row
 
 __all__ = ["line_call", "line_chunks"]
 

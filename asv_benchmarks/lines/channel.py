@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 import engine
-from asv_benchmarks.lines.row import Row
+from asv_benchmarks.row import Row
 
-__all__ = ["line_handoff", "line_small"]
+__all__ = ["WAYS", "handoff_s", "line_handoff", "line_small", "through_s"]
 
 _US = 1e6
 _SHARED_US_MAX = 100.0
@@ -42,6 +42,10 @@ class _Pipe:
         self.put, self.get = sender.send, receiver.recv
 
 
+WAYS: dict[str, Callable[[Any], Any]] = {"Queue": _Queue, "Pipe": _Pipe}
+"""Ways to hand objects over, made of a module that has multiprocessing's names."""
+
+
 def _note_arrivals(way: Any, back: Any, count: int) -> None:
     for _ in range(count):
         value = way.get()
@@ -49,7 +53,7 @@ def _note_arrivals(way: Any, back: Any, count: int) -> None:
         del value
 
 
-def _handoff_s(way: Any, value: Any, rounds: int) -> float:
+def handoff_s(way: Any, value: Any, rounds: int) -> float:
     """Median time from the begin of a put to the end of the get in another process."""
     back = _Queue(engine)
     process = engine.get_context("fork").Process(target=_note_arrivals, args=(way, back, rounds))
@@ -77,12 +81,12 @@ def line_handoff(*, quick: bool) -> list[Row]:
     """Time 80 MB from the put in one process to the get in another."""
     elements, rounds = (10_000, 3) if quick else (10_000_000, 101)
     rows = []
-    for name, way in (("Queue", _Queue), ("Pipe", _Pipe)):
+    for name, way in WAYS.items():
         shared = engine.zeros(elements)
-        shared_us = _handoff_s(way(engine), shared, rounds) * _US
+        shared_us = handoff_s(way(engine), shared, rounds) * _US
         private = np.zeros(elements)
         private[:] = 1.0
-        private_s = _handoff_s(way(engine), private, rounds)
+        private_s = handoff_s(way(engine), private, rounds)
         copy_s = _copy_s(private, rounds)
         ratio = private_s / copy_s
         rows += [
@@ -109,7 +113,7 @@ def _put_all(put: Callable[[Any], None], count: int) -> None:
         put(number)
 
 
-def _through_s(way: Any, count: int) -> float:
+def through_s(way: Any, count: int) -> float:
     """Time so many small objects from the first put in one process to the last get in another."""
     process = multiprocessing.get_context("fork").Process(target=_put_all, args=(way.put, count))
     way.put(None)
@@ -128,14 +132,11 @@ def line_small(*, quick: bool) -> list[Row]:
     """Time small objects on their way from one process to another, one after the other."""
     count, rounds = (100, 1) if quick else (50_000, 7)
     rows = []
-    for name, way, wanted in (
-        ("Queue", _Queue, _QUEUE_RATIO_MAX),
-        ("Pipe", _Pipe, _PIPE_RATIO_MAX),
-    ):
+    for (name, way), wanted in zip(WAYS.items(), (_QUEUE_RATIO_MAX, _PIPE_RATIO_MAX), strict=True):
         times: dict[Any, list[float]] = {engine: [], multiprocessing: []}
         for _ in range(rounds):
             for module, taken in times.items():
-                taken.append(_through_s(way(module), count))
+                taken.append(through_s(way(module), count))
         ours_us, theirs_us = (statistics.median(taken) / count * _US for taken in times.values())
         ratio = ours_us / theirs_us
         rows.append(

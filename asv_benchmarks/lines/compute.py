@@ -12,11 +12,17 @@ import numpy as np
 from numba import njit, prange
 
 import engine
+from asv_benchmarks.contest import Contest
 from asv_benchmarks.lines.peers import use_threads
-from asv_benchmarks.lines.row import Row, compared, median_times_s
+from asv_benchmarks.row import Row
 from kernels import black_scholes, mandelbrot
 
-__all__ = ["line_black_scholes", "line_mandelbrot"]
+__all__ = [
+    "contest_black_scholes",
+    "contest_mandelbrot",
+    "line_black_scholes",
+    "line_mandelbrot",
+]
 
 _SEED = 20_240_117
 
@@ -42,7 +48,7 @@ def _prange_mandelbrot(
             out[row, column] = mandelbrot(re[column], im[row])
 
 
-def line_black_scholes(*, quick: bool) -> list[Row]:
+def contest_black_scholes(*, quick: bool) -> Contest:
     """Price calls and puts: even work, some 50 ns an element."""
     use_threads()
     count = 20_000 if quick else 4_000_000
@@ -53,18 +59,23 @@ def line_black_scholes(*, quick: bool) -> list[Row]:
     )
     ours = engine.empty(count), engine.empty(count)
     theirs = engine.zeros(count), engine.zeros(count)
-    medians_s = median_times_s(
-        {
-            "engine": lambda: engine.parallel_map(black_scholes, spot, strike, years, out=ours),
-            "prange": lambda: _prange_black_scholes(spot, strike, years, *theirs),
-        },
-        rounds=1 if quick else 15,
-    )
+    calls = {
+        "engine": lambda: engine.parallel_map(black_scholes, spot, strike, years, out=ours),
+        "prange": lambda: _prange_black_scholes(spot, strike, years, *theirs),
+    }
+    for call in calls.values():
+        call()
     np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
-    return compared(f"Black-Scholes, call and put, {count:,} float64", medians_s, {"prange": 1.05})
+    work = f"Black-Scholes, call and put, {count:,} float64"
+    return Contest(work, calls, {"prange": 1.05}, rounds=1 if quick else 15)
 
 
-def line_mandelbrot(*, quick: bool) -> list[Row]:
+def line_black_scholes(*, quick: bool) -> list[Row]:
+    """Price options."""
+    return contest_black_scholes(quick=quick).rows()
+
+
+def contest_mandelbrot(*, quick: bool, is_symmetric: bool = False) -> Contest:
     """Draw the Mandelbrot set: work that differs a hundredfold from row to row.
 
     The whole set is symmetric, so that halves of it are equal work, as if made for two threads that
@@ -72,25 +83,27 @@ def line_mandelbrot(*, quick: bool) -> list[Row]:
     """
     use_threads()
     side = 100 if quick else 1200
-    rounds = 1 if quick else 15
-    return [
-        *_mandelbrot_rows("Mandelbrot", (-1.3, 1.3), side, rounds),
-        *_mandelbrot_rows("Mandelbrot, a part that is not symmetric", (-0.2, 1.3), side, rounds),
-    ]
-
-
-def _mandelbrot_rows(work: str, heights: tuple[float, float], side: int, rounds: int) -> list[Row]:
     re = engine.share(np.linspace(-2.0, 0.6, side))
-    im = engine.share(np.linspace(*heights, side))
+    im = engine.share(np.linspace(-1.3 if is_symmetric else -0.2, 1.3, side))
     ours = engine.empty((side, side), np.int64)
     theirs = engine.zeros((side, side), np.int64)
     column, row = re[np.newaxis, :], im[:, np.newaxis]
-    medians_s = median_times_s(
-        {
-            "engine": lambda: engine.parallel_map(mandelbrot, column, row, out=ours),
-            "prange": lambda: _prange_mandelbrot(re, im, theirs),
-        },
-        rounds=rounds,
-    )
+    calls = {
+        "engine": lambda: engine.parallel_map(mandelbrot, column, row, out=ours),
+        "prange": lambda: _prange_mandelbrot(re, im, theirs),
+    }
+    for call in calls.values():
+        call()
     np.testing.assert_array_equal(ours, theirs)
-    return compared(f"{work}, {side} x {side}, from a row and a column", medians_s, {"prange": 1.0})
+    which = "Mandelbrot" if is_symmetric else "Mandelbrot, a part that is not symmetric"
+    work = f"{which}, {side} x {side}, from a row and a column"
+    return Contest(work, calls, {"prange": 1.0}, rounds=1 if quick else 15)
+
+
+def line_mandelbrot(*, quick: bool) -> list[Row]:
+    """Draw the whole set, and a part of it."""
+    return [
+        row
+        for is_symmetric in (True, False)
+        for row in contest_mandelbrot(quick=quick, is_symmetric=is_symmetric).rows()
+    ]

@@ -15,10 +15,11 @@ import pyarrow as pa
 from numba import njit
 
 import engine
+from asv_benchmarks.contest import Contest
 from asv_benchmarks.lines.peers import polars_or_none
-from asv_benchmarks.lines.row import Row, compared, median_times_s
+from asv_benchmarks.row import Row
 
-__all__ = ["line_groupby", "line_histogram"]
+__all__ = ["contest_groupby", "contest_histogram", "line_groupby", "line_histogram"]
 
 _SEED = 20_260_302
 _BINS = 100
@@ -35,49 +36,56 @@ def _serial_histogram(x: np.ndarray[Any, Any], low: float, high: float) -> np.nd
     return counts
 
 
-def line_histogram(*, quick: bool) -> list[Row]:
+def contest_histogram(*, quick: bool) -> Contest:
     """Count in bins of equal width, between given ends."""
     count = 20_000 if quick else 20_000_000
     x = engine.share(np.random.default_rng(_SEED).random(count))
     theirs = np.histogram(x, _BINS, (0.0, 1.0))[0]
     np.testing.assert_array_equal(engine.parallel_histogram(x, _BINS, (0.0, 1.0))[0], theirs)
-    medians_s = median_times_s(
-        {
-            "engine": lambda: engine.parallel_histogram(x, _BINS, (0.0, 1.0)),
-            "numba, one core": lambda: _serial_histogram(x, 0.0, 1.0),
-            "NumPy": lambda: np.histogram(x, _BINS, (0.0, 1.0)),
-        },
-        rounds=1 if quick else 5,
-    )
-    return compared(
-        f"histogram, {count:,} float64, {_BINS} bins",
-        medians_s,
-        {"numba, one core": 0.6, "NumPy": 0.2},
-    )
+    calls = {
+        "engine": lambda: engine.parallel_histogram(x, _BINS, (0.0, 1.0)),
+        "numba, one core": lambda: _serial_histogram(x, 0.0, 1.0),
+        "NumPy": lambda: np.histogram(x, _BINS, (0.0, 1.0)),
+    }
+    work = f"histogram, {count:,} float64, {_BINS} bins"
+    wanted = {"numba, one core": 0.6, "NumPy": 0.2}
+    return Contest(work, calls, wanted, rounds=1 if quick else 5)
+
+
+def line_histogram(*, quick: bool) -> list[Row]:
+    """Count in bins."""
+    return contest_histogram(quick=quick).rows()
+
+
+def contest_groupby(*, quick: bool, few: bool = True, close: bool = True) -> Contest:
+    """Take the mean by key: of 1,000 keys or half as many as rows, close together or far apart."""
+    rows = 20_000 if quick else 10_000_000
+    many = 1000 if few else rows // 2
+    generator = np.random.default_rng(_SEED)
+    values = engine.share(generator.random(rows))
+    numbers = generator.integers(0, many, rows)
+    if not close:
+        numbers = generator.integers(-(2**62), 2**62, many)[numbers]
+    calls = _means_by_key(engine.share(numbers), values)
+    wanted = {"np.bincount": 0.55 if few else None, "polars": 1.0, "duckdb": 1.0}
+    if not close:
+        del calls["np.bincount"], wanted["np.bincount"]
+    means = {name: _sorted(call()) for name, call in calls.items()}
+    for one in means.values():
+        np.testing.assert_allclose(one, means["engine"])
+    which = "close together" if close else "far apart"
+    work = f"group-by mean, {rows:,} rows, {many:,} keys {which}"
+    return Contest(work, calls, wanted, rounds=1 if quick else 3)
 
 
 def line_groupby(*, quick: bool) -> list[Row]:
-    """Take the mean by key: of few keys, and of half as many as rows; close together and not."""
-    rows = 20_000 if quick else 10_000_000
-    generator = np.random.default_rng(_SEED)
-    values = engine.share(generator.random(rows))
-    found = []
-    for many in (1000, rows // 2):
-        wanted = {"np.bincount": 0.55 if many == 1000 else None, "polars": 1.0, "duckdb": 1.0}
-        close = generator.integers(0, many, rows)
-        apart = generator.integers(-(2**62), 2**62, many)[close]
-        for which, numbers in (("close together", close), ("far apart", apart)):
-            keys = engine.share(numbers)
-            contenders = _means_by_key(keys, values)
-            if which == "far apart":
-                del contenders["np.bincount"], wanted["np.bincount"]
-            means = {name: _sorted(call()) for name, call in contenders.items()}
-            for one in means.values():
-                np.testing.assert_allclose(one, means["engine"])
-            medians_s = median_times_s(contenders, rounds=1 if quick else 3)
-            work = f"group-by mean, {rows:,} rows, {many:,} keys {which}"
-            found += compared(work, medians_s, wanted)
-    return found
+    """Take the mean by key, of keys of each sort."""
+    return [
+        row
+        for few in (True, False)
+        for close in (True, False)
+        for row in contest_groupby(quick=quick, few=few, close=close).rows()
+    ]
 
 
 def _means_by_key(

@@ -7,9 +7,9 @@ import subprocess
 import sys
 import time
 
-from asv_benchmarks.lines.row import Row
+from asv_benchmarks.row import Row
 
-__all__ = ["line_first_result"]
+__all__ = ["first_result_s", "line_first_result"]
 
 _FIRST_RESULT_S_MAX = 1.5
 
@@ -46,8 +46,8 @@ def line_first_result(*, quick: bool) -> list[Row]:
 
 
 def _row(work: str, count: int, who: str, *, rounds: int) -> Row:
-    _first_result_s(count, who)  # Leaves the caches warm.
-    first_s = statistics.median(_first_result_s(count, who) for _ in range(rounds))
+    first_result_s(count, who)  # Leaves the caches warm.
+    first_s = statistics.median(first_result_s(count, who) for _ in range(rounds))
     return Row(
         work,
         f"{first_s:.2f} s",
@@ -56,7 +56,7 @@ def _row(work: str, count: int, who: str, *, rounds: int) -> Row:
     )
 
 
-def _first_result_s(count: int, who: str) -> float:
+def first_result_s(count: int, who: str) -> float:
     """Run the program once and return the seconds from its start to the line it prints."""
     started_s = time.perf_counter()
     with subprocess.Popen(

@@ -16,10 +16,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from asv_benchmarks.lines.row import Row
 from asv_benchmarks.quiet import process_tree
+from asv_benchmarks.row import Row
 
-__all__ = ["line_memory"]
+__all__ = ["extra_mb", "line_memory"]
 
 _EXTRA_MB_MAX = 256
 _MB = 1_000_000
@@ -58,18 +58,18 @@ def line_memory(*, quick: bool) -> list[Row]:
     wanted = f"≤ {_EXTRA_MB_MAX} MB"
     if _available_bytes() < 2.5 * nbytes:
         return [Row(work, "too little free memory to try", wanted=wanted)]
-    extra_mb, before_mb = _extra_mb(nbytes)
+    extra, before = extra_mb(nbytes)
     return [
         Row(
             work,
-            f"{extra_mb:.0f} MB ({before_mb:.0f} MB of it before the call)",
+            f"{extra:.0f} MB ({before:.0f} MB of it before the call)",
             wanted=wanted,
-            reached=extra_mb <= _EXTRA_MB_MAX,
+            reached=extra <= _EXTRA_MB_MAX,
         )
     ]
 
 
-def _extra_mb(nbytes: int) -> tuple[float, float]:
+def extra_mb(nbytes: int) -> tuple[float, float]:
     """Return the greatest sum beside input and result, and what was there before the call."""
     with subprocess.Popen(
         [sys.executable, "-c", _PROGRAM, str(nbytes)],

@@ -12,10 +12,11 @@ import numpy as np
 from numba import njit, prange
 
 import engine
+from asv_benchmarks.contest import Contest
 from asv_benchmarks.lines.peers import use_threads
-from asv_benchmarks.lines.row import Row, compared, median_times_s
+from asv_benchmarks.row import Row
 
-__all__ = ["line_region"]
+__all__ = ["contest_jacobi", "line_region"]
 
 _RATIO_MAX = 0.75
 _PREPARED_US_MAX = 3.0
@@ -52,32 +53,35 @@ def _nothing(team: Any) -> None:
     pass
 
 
-def line_region(*, quick: bool) -> list[Row]:
-    """Time Jacobi's iteration on a small grid, and a region that does nothing."""
+def contest_jacobi(*, quick: bool) -> Contest:
+    """Make many steps of Jacobi's iteration on a small grid."""
     length, steps, rounds = (16, 10, 1) if quick else (256, 2_000, 9)
     use_threads()
+    grids = [engine.zeros((length, length)) for _ in range(2)]
+    privates = [np.zeros((length, length)) for _ in range(2)]
+    for grid in (*grids, *privates):
+        grid[0] = 1.0
+    calls = {
+        "engine": partial(engine.parallel_region, _jacobi, *grids, steps, ranks=2),
+        "prange": partial(_jacobi_threads, *privates, steps),
+    }
+    for call in calls.values():
+        call()
+    np.testing.assert_array_equal(grids[0], privates[0])
+    work = f"Jacobi's iteration, {length} x {length}, {steps:,} steps in one region of 2 ranks"
+    return Contest(work, calls, {"prange": _RATIO_MAX}, rounds)
+
+
+def line_region(*, quick: bool) -> list[Row]:
+    """Time Jacobi's iteration, and a region that does nothing."""
+    rows = contest_jacobi(quick=quick).rows()
     with engine.Pool(2) as pool:
-        grids = [engine.zeros((length, length)) for _ in range(2)]
-        privates = [np.zeros((length, length)) for _ in range(2)]
-        for grid in (*grids, *privates):
-            grid[0] = 1.0
-        medians = median_times_s(
-            {
-                "engine": partial(engine.parallel_region, _jacobi, *grids, steps, pool=pool),
-                "prange": partial(_jacobi_threads, *privates, steps),
-            },
-            rounds,
-        )
-        if not np.array_equal(grids[0], privates[0]):
-            message = "the two did not compute the same"
-            raise AssertionError(message)
         rounds = 3 if quick else 300
         called_s = _median_s(partial(engine.parallel_region, _nothing, pool=pool), rounds)
         empty = pool.prepare(engine.parallel_region, _nothing)
         prepared_s = _median_s(empty, 30 * rounds)
-    work = f"Jacobi's iteration, {length} x {length}, {steps:,} steps in one region of 2 ranks"
     return [
-        *compared(work, medians, {"prange": _RATIO_MAX}),
+        *rows,
         Row(
             "a prepared region of 2 ranks that does nothing",
             f"{prepared_s * _US:.1f} µs",

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 import engine
+from asv_benchmarks.contest import Contest
 from asv_benchmarks.lines.peers import use_threads
-from asv_benchmarks.lines.row import Row, compared, median_times_s
+from asv_benchmarks.row import Row
 
-__all__ = ["line_rolling"]
+__all__ = ["contest_rolling", "line_rolling"]
 
 _SEED = 20_240_117
 _WINDOW = 100
@@ -33,18 +34,20 @@ def _peers(x: np.ndarray[Any, Any]) -> dict[str, Callable[[], object]]:
     return calls
 
 
-def line_rolling(*, quick: bool) -> list[Row]:
+def contest_rolling(*, quick: bool) -> Contest:
     """Take the mean of every hundred neighbours."""
     use_threads()
     count = 20_000 if quick else 10_000_000
     x = engine.share(np.random.default_rng(_SEED).normal(size=count))
-    calls = _peers(x)
+    calls = {"engine": lambda: engine.parallel_rolling("mean", x, _WINDOW), **_peers(x)}
+    ours = calls["engine"]()
     for call in calls.values():
-        ours = engine.parallel_rolling("mean", x, _WINDOW)
         np.testing.assert_allclose(ours, np.asarray(call()), rtol=1e-9, atol=1e-9)
-    medians_s = median_times_s(
-        {"engine": lambda: engine.parallel_rolling("mean", x, _WINDOW), **calls},
-        rounds=1 if quick else 7,
-    )
     wanted = dict.fromkeys(("pandas", "bottleneck", "numbagg"), 0.6)
-    return compared(f"moving mean of {_WINDOW}, {count:,} float64", medians_s, wanted)
+    work = f"moving mean of {_WINDOW}, {count:,} float64"
+    return Contest(work, calls, wanted, rounds=1 if quick else 7)
+
+
+def line_rolling(*, quick: bool) -> list[Row]:
+    """Take moving means."""
+    return contest_rolling(quick=quick).rows()

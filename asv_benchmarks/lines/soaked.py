@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from asv_benchmarks.lines.row import Row
+from asv_benchmarks.row import Row
 
 __all__ = ["line_deaths"]
 

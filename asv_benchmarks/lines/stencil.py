@@ -8,10 +8,11 @@ import numpy as np
 from numba import njit, prange
 
 import engine
+from asv_benchmarks.contest import Contest
 from asv_benchmarks.lines.peers import use_threads
-from asv_benchmarks.lines.row import Row, compared, median_times_s
+from asv_benchmarks.row import Row
 
-__all__ = ["line_stencil"]
+__all__ = ["contest_stencil", "line_stencil"]
 
 _SEED = 20_240_117
 
@@ -35,7 +36,7 @@ def _prange_steps(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], steps: int) 
         a, b = b, a
 
 
-def line_stencil(*, quick: bool) -> list[Row]:
+def contest_stencil(*, quick: bool) -> Contest:
     """Take the mean of four neighbours, many times."""
     use_threads()
     side, steps = (100, 4) if quick else (1024, 200)
@@ -48,15 +49,14 @@ def line_stencil(*, quick: bool) -> list[Row]:
     ours = engine.parallel_stencil(_mean_of_four, a, halo=1, steps=steps, out=out)
     np.testing.assert_allclose(ours, before[1:-1, 1:-1], rtol=1e-9, atol=1e-12)
     before[:] = start
-    medians_s = median_times_s(
-        {
-            "engine": lambda: engine.parallel_stencil(
-                _mean_of_four, a, halo=1, steps=steps, out=out
-            ),
-            "prange": lambda: _prange_steps(before, after, steps),
-        },
-        rounds=1 if quick else 9,
-    )
-    return compared(
-        f"mean of 4 neighbours, {side} x {side}, {steps} steps", medians_s, {"prange": 0.75}
-    )
+    calls = {
+        "engine": lambda: engine.parallel_stencil(_mean_of_four, a, halo=1, steps=steps, out=out),
+        "prange": lambda: _prange_steps(before, after, steps),
+    }
+    work = f"mean of 4 neighbours, {side} x {side}, {steps} steps"
+    return Contest(work, calls, {"prange": 0.75}, rounds=1 if quick else 9)
+
+
+def line_stencil(*, quick: bool) -> list[Row]:
+    """Take the mean of four neighbours, many times."""
+    return contest_stencil(quick=quick).rows()

@@ -8,10 +8,11 @@ import numpy as np
 from numba import njit, prange
 
 import engine
+from asv_benchmarks.contest import Contest
 from asv_benchmarks.lines.peers import numexpr_or_none, use_threads
-from asv_benchmarks.lines.row import Row, compared, median_times_s
+from asv_benchmarks.row import Row
 
-__all__ = ["line_stream"]
+__all__ = ["contest_stream", "line_stream"]
 
 _SEED = 20_240_118
 
@@ -29,7 +30,7 @@ def _prange_scaled_sum(b: np.ndarray[Any, Any], c: np.ndarray[Any, Any]) -> np.n
     return out
 
 
-def line_stream(*, quick: bool) -> list[Row]:
+def contest_stream(*, quick: bool) -> Contest:
     """Compute ``b + 3c``: three words of memory for two operations, and new pages for the result.
 
     The engine's results live in recycled pages; everyone else's are taken from the system anew.
@@ -49,9 +50,14 @@ def line_stream(*, quick: bool) -> list[Row]:
         del contenders["numexpr"]
     for contender in contenders.values():
         np.testing.assert_allclose(contender(), b + 3 * c, rtol=1e-15)
-    medians_s = median_times_s(contenders, rounds=1 if quick else 15)
-    return compared(
+    return Contest(
         f"`b + 3 * c`, {count:,} float64, a fresh result each call",
-        medians_s,
+        contenders,
         {"numexpr": 0.7, "NumPy": None, "prange": None},
+        rounds=1 if quick else 15,
     )
+
+
+def line_stream(*, quick: bool) -> list[Row]:
+    """Compute ``b + 3c``."""
+    return contest_stream(quick=quick).rows()

@@ -17,9 +17,18 @@ import numpy as np
 from numba import njit
 
 import engine
-from asv_benchmarks.lines.row import Row
+from asv_benchmarks.row import Row
 
-__all__ = ["line_barrier", "line_lock"]
+__all__ = [
+    "blocks",
+    "increments",
+    "line_barrier",
+    "line_lock",
+    "pairs",
+    "phases",
+    "phases_from_python",
+    "together_s",
+]
 
 _NS = 1e9
 _US = 1e6
@@ -33,37 +42,42 @@ _CROWD_SHARE_MIN = 0.5
 
 
 @njit(cache=True, nogil=True)
-def _phases(barrier: Any, count: int) -> None:
+def phases(barrier: Any, count: int) -> None:
+    """Meet so often, in compiled code."""
     for _ in range(count):
         barrier.wait()
 
 
 @njit(cache=True, nogil=True)
-def _increments(lock: Any, counter: Any, count: int) -> None:
+def increments(lock: Any, counter: Any, count: int) -> None:
+    """Count under a lock, in compiled code."""
     for _ in range(count):
         lock.acquire()
         counter[0] += 1
         lock.release()
 
 
-def _phases_from_python(barrier: Any, count: int) -> None:
+def phases_from_python(barrier: Any, count: int) -> None:
+    """Meet so often."""
     for _ in range(count):
         barrier.wait()
 
 
-def _pairs(lock: Any, count: int) -> None:
+def pairs(lock: Any, count: int) -> None:
+    """Lock and unlock so often."""
     for _ in range(count):
         lock.acquire()
         lock.release()
 
 
-def _blocks(lock: Any, count: int) -> None:
+def blocks(lock: Any, count: int) -> None:
+    """Enter and leave a block so often."""
     for _ in range(count):
         with lock:
             pass
 
 
-def _together_s(work: Callable[..., None], arguments: tuple[Any, ...], processes: int) -> float:
+def together_s(work: Callable[..., None], arguments: tuple[Any, ...], processes: int) -> float:
     """Time work that so many processes begin at once, from the first's start to the last's end."""
     context = engine.get_context("fork")
     meet = engine.Barrier(processes)
@@ -105,12 +119,12 @@ def line_barrier(*, quick: bool) -> list[Row]:
     ours, theirs = engine.Barrier(2), multiprocessing.Barrier(2)
     compiled, ours_count, theirs_count = (200, 50, 20) if quick else (500_000, 20_000, 1_000)
     # Compiled before the processes part.
-    _phases(engine.Barrier(1), 1)
+    phases(engine.Barrier(1), 1)
     compiled_us = (
-        _median_s(lambda: _together_s(_phases, (ours, compiled), 2), rounds) / compiled * _US
+        _median_s(lambda: together_s(phases, (ours, compiled), 2), rounds) / compiled * _US
     )
     ours_us, theirs_us = (
-        _median_s(partial(_together_s, _phases_from_python, (barrier, count), 2), rounds)
+        _median_s(partial(together_s, phases_from_python, (barrier, count), 2), rounds)
         / count
         * _US
         for barrier, count in ((ours, ours_count), (theirs, theirs_count))
@@ -139,8 +153,8 @@ def line_lock(*, quick: bool) -> list[Row]:
     rounds = 1 if quick else 9
     count = 200 if quick else 1_000_000
     lock, counter = engine.Lock(), engine.zeros(1, np.int64)
-    _increments(lock, counter, 1)
-    pair_ns = _median_s(lambda: _alone_s(_increments, lock, counter, count), rounds) / count * _NS
+    increments(lock, counter, 1)
+    pair_ns = _median_s(lambda: _alone_s(increments, lock, counter, count), rounds) / count * _NS
     rows = [
         Row(
             "`lock.acquire()` and `release()` in compiled code, nobody else there",
@@ -151,7 +165,7 @@ def line_lock(*, quick: bool) -> list[Row]:
     ]
     some = 200 if quick else 200_000
     peer = multiprocessing.Lock()
-    for what, work in (("`acquire()` and `release()`", _pairs), ("`with lock`", _blocks)):
+    for what, work in (("`acquire()` and `release()`", pairs), ("`with lock`", blocks)):
         ours_ns, theirs_ns = (
             _median_s(partial(_alone_s, work, one, some), rounds) / some * _NS
             for one in (lock, peer)
@@ -174,7 +188,7 @@ def line_lock(*, quick: bool) -> list[Row]:
         each = count // processes
         counter[0] = 0
         elapsed_s = _median_s(
-            partial(_together_s, _increments, (lock, counter, each), processes), rounds
+            partial(together_s, increments, (lock, counter, each), processes), rounds
         )
         assert counter[0] == rounds * processes * each
         per_s[processes] = processes * each / elapsed_s

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import engine
-from asv_benchmarks.lines.row import Row
+from asv_benchmarks.row import Row
 
 __all__ = ["line_pool_map"]
 

@@ -65,7 +65,7 @@ def parallel_rolling(
     min_count : int, optional
         How many elements of a window must be there for a result; otherwise it is
         missing.  0 to `window`, by default `window`, but 0 for ``"count"``, as the
-        ``min_periods`` of pandas.
+        ``min_periods`` of pandas, which counts rows instead for ``"count"``.
     ddof : float, default 0
         "var" and "std" divide by the number of elements less this, as in NumPy; pandas
         takes 1.

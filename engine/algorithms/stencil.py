@@ -13,6 +13,7 @@ from engine.algorithms.inputs.kernel_errors import kernel_errors
 from engine.algorithms.inputs.operands import check_outputs, refuse_masked
 from engine.algorithms.phases.bodies import run_body
 from engine.algorithms.windows.neighbourhood import NeighbourhoodType
+from engine.algorithms.windows.rows_body import ROWS_AT_ONCE
 from engine.algorithms.windows.stencil_body import stencil_body
 from engine.errors import KernelTypeError
 from engine.memory.arrays import empty, is_shared_array
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["parallel_stencil"]
 
 # The rows that all steps of a phase use at a time; they should stay in the second cache.
-_WINDOW_BYTES = 3 << 17
+_WINDOW_BYTES = 1 << 19
 
 # In one dimension a block is used whole, twice, and should stay in the first cache.
 _LINE_BYTES = 1 << 13
@@ -222,7 +223,7 @@ def _blocks(
     fair = min(-(-rows // (processes * _BLOCKS_PER_PROCESS)), _ROWS_MAX)
 
     def width(at_once: int) -> int:
-        window = at_once * (2 * reach + 1) * column_bytes
+        window = (at_once * (2 * reach + 1) + ROWS_AT_ONCE) * column_bytes
         return max(min(_WINDOW_BYTES // window, columns), 1)
 
     def cost(at_once: int) -> float:

@@ -27,7 +27,9 @@ def _table_for(count: int) -> Any:
 def _place_of(key: Any, shift: Any, table: Any, known: Any) -> int:
     """Find the place where the number of a key stands, or should stand if it is negative."""
     last = np.uint64(len(table) - 1)
-    place = (np.uint64(key) * _MULTIPLIER) >> shift
+    bits = np.uint64(key)
+    # The upper half too, or keys could be chosen that all have one place.
+    place = ((bits ^ (bits >> np.uint64(32))) * _MULTIPLIER) >> shift
     while table[place] >= 0 and known[table[place]] != key:
         place = (place + np.uint64(1)) & last
     return place

@@ -5,8 +5,7 @@ kernels", Pattern Recognition Letters 13 (7), 1992; J. Gil and M. Werman, IEEE T
 Pattern Analysis and Machine Intelligence 15 (5), 1993.  The ends of windows are cut into groups of
 `window`.  All windows that end in a group hold its first element, so each is a run that ends before
 that element and one that begins at it; results of both kinds of run are made one element at a time.
-What holds for minima holds for sums as well: nothing is ever subtracted, so nothing that has left
-the window is left in the result, and an error grows with the window and not with the column.
+Nothing is ever subtracted, so nothing that has left the window is left in the result.
 
 Each function takes `values`, which begin `before` elements ahead of the first end, and writes one
 result for each end.  NaN is what is missing.
@@ -20,9 +19,16 @@ import numpy as np
 from numba import njit
 
 __all__ = [
+    "any_missing",
+    "begin",
+    "count_present",
+    "load",
+    "place",
+    "replace_missing",
     "rolling_count_block",
     "rolling_extreme_block",
     "rolling_spread_block",
+    "store",
 ]
 
 
@@ -101,6 +107,7 @@ def store(results: np.ndarray, counts: np.ndarray, least: int, out: np.ndarray) 
 
 @njit(cache=True)
 def replace_missing(values: np.ndarray, neutral: float) -> None:
+    """Put what changes no result in the place of what is missing."""
     for at in range(len(values)):
         if math.isnan(values[at]):
             values[at] = neutral

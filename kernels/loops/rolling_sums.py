@@ -1,6 +1,7 @@
-"""Sums and means of the last `window` elements; see `kernels.loops.rolling`.
+"""Sums and means of the last `window` elements, by the way of `kernels.loops.rolling`.
 
-An addition waits for the one before it, so four groups of windows are summed side by side.
+Because nothing is ever subtracted, an error grows with the window and not with the column.  An
+addition waits for the one before it, so four groups of windows are summed side by side.
 """
 
 from __future__ import annotations

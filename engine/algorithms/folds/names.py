@@ -104,9 +104,10 @@ def probe(
     TypeError, ValueError, AxisError
         NumPy's own, for arguments that do not fit each other.
     """
-    given: dict[str, Any] = {}
-    if initial is None and (axis is None or isinstance(axis, int)):
+    # Not True, which is equal to 1 and which NumPy refuses.
+    if initial is None and (axis is None or type(axis) is int):
         return _probe_plain(name, dtype, ndim, axis, keepdims, masked)
+    given: dict[str, Any] = {}
     if initial is not None:
         if name not in _WITH_INITIAL:
             message = f"initial= is for {', '.join(_WITH_INITIAL)}, not for {name}"

@@ -59,7 +59,8 @@ def dense_groups(
     span = high - low + 1
     different: np.ndarray[Any, Any] | None = None
     if span > _KEYS_PER_ROW * len(keys):
-        ranked = ranks_of_few(keys.astype(np.int64, copy=False), options)
+        wide = within_reach(keys.astype(np.int64, copy=False))
+        ranked = ranks_of_few(wide, options)
         if ranked is None:
             return None
         keys, different = ranked

@@ -25,6 +25,8 @@ _SHIFT_MIN = 13
 _SHIFT_MAX = 16
 _RANGES_MAX = 1024
 
+_NOTHING = np.empty(0, np.int64)
+
 # Groups of rows that are counted and moved at the same time.
 _GROUPS_MAX = 64
 
@@ -53,7 +55,7 @@ class KeyRanges:
         self._count = -(-span >> self._shift)
         self._length = max(blocks.ROWS, -(-len(keys) // _GROUPS_MAX))
         tables = empty((-(-len(keys) // self._length), self._count), np.int64)
-        self._run_groups(key_ranges.count_ranges, tables, tables)
+        self._run_groups(key_ranges.count_ranges, tables)
         # Range by range, and in each the groups of rows in their order.
         ends = np.cumsum(tables.T.reshape(-1)).reshape(self._count, -1)
         self._offsets = empty(tables.shape, np.int64)
@@ -61,7 +63,8 @@ class KeyRanges:
         self._starts = empty(self._count + 1, np.int64)
         self._starts[0] = 0
         self._starts[1:] = ends[:, -1]
-        self._inside = self._moved(np.empty(0, np.int64), np.uint16)
+        # What the keys are within their ranges, which is moved where no values are given.
+        self._inside = self._moved(_NOTHING, np.uint16)
 
     def table(self, values: np.ndarray[Any, Any], dtype: Any) -> np.ndarray[Any, Any]:
         """Add up values by key, or count keys if there are no values; in the order of the rows."""
@@ -76,9 +79,10 @@ class KeyRanges:
     def _moved(self, values: np.ndarray[Any, Any], dtype: Any) -> np.ndarray[Any, Any]:
         moved = empty(len(self._keys), dtype)
         values = blocks.within_reach(values)
-        self._run_groups(key_ranges.scatter_ranges, self._offsets, self._offsets, values, moved)
+        self._run_groups(key_ranges.scatter_ranges, self._offsets, values, moved)
         return moved
 
-    def _run_groups(self, body: Callable[..., Any], each: Any, *arrays: Any) -> None:
+    def _run_groups(self, body: Callable[..., Any], *arrays: Any) -> None:
+        count = -(-len(self._keys) // self._length)
         given = [np.int64(self._length), self._keys, self._low, np.int64(self._shift), *arrays]
-        run_body(compilable(body), len(each), given, self._options)
+        run_body(compilable(body), count, given, self._options)

@@ -72,17 +72,14 @@ def as_arrays(
         for one in arrays
     ):
         return [np.asarray(one) for one in arrays]
-    plain = [one for one in arrays if not isinstance(one, int | float | complex)]
+    plain = [one for one in arrays if not _is_weak(one)]
     refuse_masked(plain)
     given = [np.asarray(one) for one in plain]
     dtypes = [one.dtype for one in given] + list(beside)
     remaining = iter(given)
     result = []
     for position, one in enumerate(arrays):
-        if isinstance(one, int | float | complex):
-            array = _weak_scalar(one, dtypes)
-        else:
-            array = next(remaining)
+        array = _weak_scalar(one, dtypes) if _is_weak(one) else next(remaining)
         if array.dtype.hasobject or array.dtype.kind not in _KINDS:
             raise KernelTypeError(
                 kernel=name,
@@ -95,6 +92,11 @@ def as_arrays(
             array = array.astype(array.dtype.newbyteorder("="))
         result.append(array)
     return result
+
+
+def _is_weak(value: Any) -> bool:
+    """Tell whether a value takes its dtype from the arrays beside it; NumPy's numbers have one."""
+    return is_number(value) or type(value) is bool
 
 
 def _weak_scalar(value: complex, dtypes: list[np.dtype[Any]]) -> np.ndarray[Any, Any]:

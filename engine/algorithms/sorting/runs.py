@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Runs", "runs_of"]
 
 # Elements of a block.
-BLOCK_LENGTH = 1 << 16
+_BLOCK_LENGTH = 1 << 16
 
 _COUNT = compilable(count_runs)
 _NOTE = compilable(note_runs)
@@ -36,7 +36,7 @@ class Runs:
         The first element of each.
     starts : ndarray of int64, shape (runs,)
         Where each begins.
-    before : ndarray of int64
+    before : ndarray of int64, shape (blocks,)
         How many begin before each block.
     """
 
@@ -50,7 +50,7 @@ class Runs:
         `index` says where each sorted element stood.
         """
         numbers = empty(len(index), np.int64)
-        arrays = (index, self.starts, np.int64(BLOCK_LENGTH), self.before, numbers)
+        arrays = (index, self.starts, np.int64(_BLOCK_LENGTH), self.before, numbers)
         run_body(_NUMBER, len(self.before), arrays, options)
         return numbers
 
@@ -58,7 +58,7 @@ class Runs:
 def runs_of(ordered: np.ndarray[Any, Any], options: CallOptions) -> Runs:
     """Find the runs of an array of one dimension, sorted and in shared memory."""
     bits, order = bits_of(ordered), order_of(ordered.dtype)
-    length = np.int64(BLOCK_LENGTH)
+    length = np.int64(_BLOCK_LENGTH)
     blocks = int(-(-len(bits) // length))
     counts = empty(blocks, np.int64)
     run_body(_COUNT, blocks, (bits, order, length, counts), options)

@@ -22,7 +22,7 @@ from numba import njit
 from engine.algorithms.windows.neighbourhood import neighbourhood_maker
 from kernels.loops.stencil import PERIODIC, fill_ends, load_line
 
-__all__ = ["rows_body"]
+__all__ = ["ROWS_AT_ONCE", "rows_body"]
 
 # Bytes of a line of the first cache.
 _CACHE_LINE = 64
@@ -31,8 +31,9 @@ _CACHE_LINE = 64
 # of the first cache.
 _UNLUCKY = 1024
 
-# Rows of a step that are made at once.
-_AT_ONCE = 16
+# Rows of a step that are made at once, or more if they have so few cells.
+ROWS_AT_ONCE = 16
+_CELLS_AT_ONCE = 1 << 12
 
 
 @njit
@@ -118,11 +119,15 @@ def rows_body(kernel: Any, halo: tuple[int, ...]) -> Any:
             cell + length + within,
             source,
         )
-        for front in range(low, high + steps * reach, _AT_ONCE):
+        cells = last - first
+        if source.ndim == 3:  # noqa: PLR2004 - dimensions
+            cells *= length
+        at_once = max(ROWS_AT_ONCE, _CELLS_AT_ONCE // max(cells, 1))
+        for front in range(low, high + steps * reach, at_once):
             for step in range(steps + 1):
                 ahead = (steps - step) * reach
                 row = max(front - step * reach, start - ahead, low)
-                count = min(front - step * reach + _AT_ONCE, stop + ahead, high) - row
+                count = min(front - step * reach + at_once, stop + ahead, high) - row
                 if count <= 0:
                     continue
                 # Where row 0 of this step would be, and of the step before it.

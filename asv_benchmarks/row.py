@@ -1,15 +1,12 @@
-"""A row of the reach table, and how times are taken."""
+"""A row of the reach table."""
 
 from __future__ import annotations
 
-import gc
 import itertools
-import statistics
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["Row", "compared", "median_times_s"]
+__all__ = ["Row", "compared"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,30 +35,6 @@ class Row:
         """Return the columns of the table."""
         verdict = {True: "yes", False: "no", None: "-"}[self.reached]
         return (self.work, self.ours, self.peer, self.ratio, self.wanted, verdict)
-
-
-def median_times_s(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Time every contender once a round and return the median of each, in seconds.
-
-    The contenders take turns, so that a slow minute of the machine is shared by all.  Each turn is
-    one call that is not timed and one that is: the first wakes the contender's own threads or
-    processes, sends those of the one before it to sleep, and brings its data into the caches, which
-    is how things stand in a loop.  Results are dropped before the next call, as a loop drops them.
-    """
-    times_s: dict[str, list[float]] = {name: [] for name in contenders}
-    order = list(contenders)
-    for number in range(rounds):
-        # Who goes first moves on by one each round.
-        shift = number % len(order)
-        for name in order[shift:] + order[:shift]:
-            call = contenders[name]
-            call()
-            gc.collect()
-            started_s = time.perf_counter()
-            result = call()
-            times_s[name].append(time.perf_counter() - started_s)
-            del result
-    return {name: statistics.median(taken) for name, taken in times_s.items()}
 
 
 def compared(
