@@ -19,10 +19,10 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import engine
 from asv_benchmarks.lines import LINES, Row
+from asv_benchmarks.lines.peers import start_workers
 from asv_benchmarks.quiet import OTHERS_SHARE_MAX, others_share, wait_for_quiet
 
 __all__ = ["machine", "main", "table", "with_table"]
@@ -103,8 +103,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _measured(name: str) -> tuple[list[Row], bool]:
     """Measure a line while nobody else uses the machine, as far as that can be had."""
-    # Ranks wait for each other, so the workers of the default pool have started after this.
-    engine.parallel_region(_nothing)
+    start_workers()
     rows: list[Row] = []
     for _ in range(_TRIES):
         wait_for_quiet(_QUIET_WAIT_S_MAX)
@@ -114,10 +113,6 @@ def _measured(name: str) -> tuple[list[Row], bool]:
             return rows, True
         sys.stderr.write(f"{name}: others used {share:.0%} of the cores\n")
     return rows, False
-
-
-def _nothing(team: Any) -> None:
-    pass
 
 
 def _cpu_model() -> str:

@@ -9,21 +9,17 @@ from pathlib import Path
 
 import pytest
 
-import engine
 from asv_benchmarks import benchmarks
 from asv_benchmarks.lines import pools
+from asv_benchmarks.lines.peers import start_workers
 
 SUITE = Path(benchmarks.__file__).parent
-
-
-def nothing(team):
-    """Do nothing, at every rank."""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _default_pool_has_started():
     """Its workers stay."""
-    engine.parallel_region(nothing)
+    start_workers()
 
 
 @pytest.fixture(autouse=True)

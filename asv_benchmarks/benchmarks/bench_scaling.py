@@ -3,22 +3,13 @@
 import time
 
 import numpy as np
-from numba import njit
 
 import engine
+from asv_benchmarks.lines.calls import successor
+from asv_benchmarks.lines.peers import nothing, start_workers
 from kernels import black_scholes
 
 _SEED = 20_240_117
-
-
-@njit
-def _successor(x):
-    return x + 1.0
-
-
-@njit
-def _nothing(team):
-    pass
 
 
 class Workers:
@@ -36,8 +27,7 @@ class Workers:
         self.columns = [engine.share(rng.uniform(*one, count)) for one in bounds]
         self.out = engine.empty(count), engine.empty(count)
         self.pool = engine.Pool(processes)
-        # Ranks wait for each other, so all workers have started after this.
-        engine.parallel_region(_nothing, pool=self.pool)
+        start_workers(self.pool)
         self.time_black_scholes(processes)
 
     def teardown(self, processes):
@@ -57,11 +47,11 @@ class Chunks:
     def setup(self, chunks):
         self.x = engine.share(np.zeros(1_000_000))
         self.out = engine.empty(1_000_000)
-        engine.parallel_region(_nothing)
+        start_workers()
         self.time_map(chunks)
 
     def time_map(self, chunks):
-        engine.parallel_map(_successor, self.x, out=self.out, grain=len(self.x) // chunks)
+        engine.parallel_map(successor, self.x, out=self.out, grain=len(self.x) // chunks)
 
 
 class Dispatch:
@@ -73,7 +63,7 @@ class Dispatch:
 
     def track_empty_region(self, percentile):
         with engine.Pool(2) as pool:
-            call = pool.prepare(engine.parallel_region, _nothing)
+            call = pool.prepare(engine.parallel_region, nothing)
             times_s = []
             for _ in range(10 if self.quick else 10_000):
                 started_s = time.perf_counter()

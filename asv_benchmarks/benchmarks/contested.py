@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
-import engine
 from asv_benchmarks.contest import ENGINE, Contest
+from asv_benchmarks.lines.peers import start_workers
 
 __all__ = ["contested"]
-
-
-def _nothing(team: Any) -> None:
-    pass
 
 
 def contested(name: str, make: Callable[..., Contest], peers: Sequence[str]) -> type:
@@ -39,8 +34,7 @@ def contested(name: str, make: Callable[..., Contest], peers: Sequence[str]) -> 
         warmup_time = 0.5
 
         def setup(self, contender: str) -> None:
-            # Ranks wait for each other, so the engine's workers have started after this.
-            engine.parallel_region(_nothing)
+            start_workers()
             self.contest = make(quick=self.quick)
             if contender not in self.contest.calls:
                 self.contest.close()

@@ -11,7 +11,7 @@ from numba import njit
 import engine
 from asv_benchmarks.row import Row
 
-__all__ = ["line_call", "line_chunks"]
+__all__ = ["line_call", "line_chunks", "successor"]
 
 _CALL_US_MAX = 15.0
 _CHUNK_US_MAX = 1.0
@@ -20,6 +20,12 @@ _CHUNK_US_MAX = 1.0
 @njit
 def _scaled_sum(b: float, c: float) -> float:
     return b + 3 * c
+
+
+@njit
+def successor(x: float) -> float:
+    """Do next to nothing."""
+    return x + 1.0
 
 
 def line_call(*, quick: bool) -> list[Row]:

@@ -6,10 +6,22 @@ import importlib
 from typing import Any
 
 import numba
+from numba import njit
 
 import engine
 
-__all__ = ["numexpr_or_none", "polars_or_none", "use_threads"]
+__all__ = ["numexpr_or_none", "polars_or_none", "start_workers", "use_threads"]
+
+
+@njit
+def nothing(team: Any) -> None:
+    """Do nothing, at every rank."""
+
+
+def start_workers(pool: engine.Pool | None = None) -> None:
+    """Return when all workers of a pool, by default the default one, have started."""
+    # Ranks wait for each other.
+    engine.parallel_region(nothing, pool=pool)
 
 
 def use_threads() -> None:
@@ -28,7 +40,6 @@ def numexpr_or_none() -> Any:
 
 
 def polars_or_none() -> Any:
-    """Return polars, which takes all cores that it finds, or None where it is not installed."""
     """Return polars, which takes every core by itself, or None where it is not installed."""
     try:
         return importlib.import_module("polars")
