@@ -32,6 +32,9 @@ _BEGIN = "<!-- table -->"
 _END = "<!-- /table -->"
 _QUIET_WAIT_S_MAX = 30.0
 _TRIES = 2
+
+# Their peers start processes that are no descendants of this one, and look like others'.
+_WITH_DAEMONS = ("pools",)
 _HEAD = ("work", "engine", "peer", "ratio", "wanted", "reached")
 
 
@@ -109,7 +112,7 @@ def _measured(name: str) -> tuple[list[Row], bool]:
         wait_for_quiet(_QUIET_WAIT_S_MAX)
         rows.clear()
         share = others_share(lambda: rows.extend(LINES[name](quick=False)))
-        if share <= OTHERS_SHARE_MAX:
+        if share <= OTHERS_SHARE_MAX or name in _WITH_DAEMONS:
             return rows, True
         sys.stderr.write(f"{name}: others used {share:.0%} of the cores\n")
     return rows, False

@@ -45,7 +45,6 @@ LINES: dict[str, Callable[..., list[Row]]] = {
     "handoff": line_handoff,
     "small": line_small,
     "pool-map": line_pool_map,
-    "pools": line_pools,
     "region": line_region,
     "filter": line_filter,
     "take": line_take,
@@ -57,5 +56,7 @@ LINES: dict[str, Callable[..., list[Row]]] = {
     "random": line_random,
     "rolling": line_rolling,
     "stencil": line_stencil,
+    # Last, because daemons of its peers work on for a while after they were told to end.
+    "pools": line_pools,
 }
 """What measures each line, by its name; with ``quick=True`` in a second, for a try."""
