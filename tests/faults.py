@@ -36,6 +36,7 @@ __all__ = [
     "kill_inside",
     "kill_start_up",
     "pids",
+    "results_around_a_kill",
     "slow_twice",
     "stuck",
     "twice",
@@ -152,6 +153,29 @@ def kill_inside(pool, number=signal.SIGKILL):
 
     assert eventually(look), "no worker ever ran a chunk"
     return found[0]
+
+
+def results_around_a_kill(pool, call):
+    """Make a call over and over until a worker was killed inside a chunk; return all results.
+
+    However short a call is, one of them is hit, the last or the one before it.
+    """
+    results = []
+    was_killed = threading.Event()
+
+    def call_until_then():
+        while True:
+            is_last = was_killed.is_set()
+            results.append(call())
+            if is_last:
+                return
+
+    with beside(call_until_then):
+        try:
+            kill_inside(pool)
+        finally:
+            was_killed.set()
+    return results
 
 
 def kill_start_up(pool):

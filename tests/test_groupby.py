@@ -9,7 +9,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from faults import beside, is_whole, kill_inside
+from faults import is_whole, results_around_a_kill
 from hypothesis import given
 from hypothesis import strategies as st
 from leaks import eventually
@@ -159,10 +159,10 @@ def test_a_death_changes_nothing(crew, monkeypatch):
     values = engine.share(generator.normal(size=1_000_000))
     aggs = ["sum", "median", Reduction(0.0, lambda one, two: one / 2 + two, lambda one, _: one)]
     expected = parallel_groupby(keys, values, aggs, pool=crew)
-    found = []
-    with beside(lambda: found.append(parallel_groupby(keys, values, aggs, pool=crew))):
-        kill_inside(crew)
-    assert found[0].equals(expected)
+    for found in results_around_a_kill(
+        crew, lambda: parallel_groupby(keys, values, aggs, pool=crew)
+    ):
+        assert found.equals(expected)
     assert eventually(lambda: is_whole(crew))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from arrays import INTEGERS, LAYOUTS
-from faults import beside, is_whole, kill_inside
+from faults import is_whole, results_around_a_kill
 from hypothesis import given
 from hypothesis import strategies as st
 from leaks import eventually
@@ -277,10 +277,8 @@ def test_a_death_changes_nothing(crew, name):
     """What the dead worker did not finish is drawn again."""
     count = 4_000_000
     expected = parallel_random(name, count, 12, pool=crew)
-    drawn = []
-    with beside(lambda: drawn.append(parallel_random(name, count, 12, pool=crew))):
-        kill_inside(crew)
-    assert np.array_equal(drawn[0], expected)
+    for drawn in results_around_a_kill(crew, lambda: parallel_random(name, count, 12, pool=crew)):
+        assert np.array_equal(drawn, expected)
     assert eventually(lambda: is_whole(crew))
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from arrays import INTEGERS, LAYOUTS, layouts, numbers
-from faults import beside, is_whole, kill_inside
+from faults import is_whole, results_around_a_kill
 from hypothesis import given
 from hypothesis import strategies as st
 from leaks import eventually
@@ -256,10 +256,10 @@ def test_a_death_changes_nothing(crew, op):
     """What the dead worker did not finish is computed again."""
     x = engine.share(ragged(1_000_000 if op == "mean" else 300_000, 1))
     expected = parallel_rolling(op, x, 50, min_count=1, pool=crew)
-    found = []
-    with beside(lambda: found.append(parallel_rolling(op, x, 50, min_count=1, pool=crew))):
-        kill_inside(crew)
-    assert same_bits(found[0], expected)
+    for found in results_around_a_kill(
+        crew, lambda: parallel_rolling(op, x, 50, min_count=1, pool=crew)
+    ):
+        assert same_bits(found, expected)
     assert eventually(lambda: is_whole(crew))
 
 

@@ -1,11 +1,9 @@
 """parallel_sort and parallel_argsort: NumPy's stable sort to the bit, whatever runs it."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 from arrays import LAYOUTS, TIMES, any_bits, arrays, layouts, seeds
-from faults import assert_nothing_left, kill_inside
+from faults import assert_nothing_left, results_around_a_kill
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -225,10 +223,8 @@ def test_a_worker_killed_midway(crew, function):
     assert expected.tobytes() == twin.tobytes()
     del expected
     for _ in range(3):
-        with ThreadPoolExecutor(1) as threads:
-            running = threads.submit(function, x, pool=crew)
-            kill_inside(crew)
-            assert running.result().tobytes() == twin.tobytes()
+        for found in results_around_a_kill(crew, lambda: function(x, pool=crew)):
+            assert found.tobytes() == twin.tobytes()
     assert_nothing_left(crew)
 
 
