@@ -6,14 +6,40 @@ import os
 import platform
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
 
 from engine import system
 from engine.memory import arena as arena_module
 from engine.memory.ledger import copied_bytes
+from engine.pool import board
 from engine.pool.kernel import counters
 from engine.pool.pool import current_pool
 
-__all__ = ["Statistics", "info", "statistics", "trim"]
+if TYPE_CHECKING:
+    from engine.pool.handover import Handover
+    from engine.pool.pool import Pool
+
+__all__ = ["Statistics", "WorkerStatistics", "info", "statistics", "trim"]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatistics:
+    """Counters of one worker, or of those that had its rank before it.
+
+    Attributes
+    ----------
+    rank, pid : int
+    chunks : int
+        Chunks of compiled kernels that it has run.
+    waits : int
+        How often it has found nothing to do: it waits once a job at least, and every 50
+        milliseconds as long as there is none.
+    """
+
+    rank: int
+    pid: int
+    chunks: int
+    waits: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +58,11 @@ class Statistics:
         User data that had to be copied, by reason.
     memory : ArenaStatistics or None
         The arena's account, None before it exists.
+    workers : tuple of WorkerStatistics
+        Those of the default pool.
+    handover : Handover or None
+        What it costs to hand work to them, and so how much work is computed by the caller alone;
+        None until that has been measured, at the second call of a kernel that is worth it.
     """
 
     compiled_in_caller: int
@@ -40,6 +71,8 @@ class Statistics:
     worker_deaths: int
     copied_bytes: dict[str, int]
     memory: arena_module.ArenaStatistics | None
+    workers: tuple[WorkerStatistics, ...]
+    handover: Handover | None
 
 
 def statistics() -> Statistics:
@@ -53,6 +86,23 @@ def statistics() -> Statistics:
         worker_deaths=pool.supervisor.deaths if pool is not None else 0,
         copied_bytes=copied_bytes(),
         memory=arena_module.arena().statistics() if arena_module.is_open() else None,
+        workers=_workers(pool) if pool is not None else (),
+        handover=pool.handover if pool is not None else None,
+    )
+
+
+def _workers(pool: Pool) -> tuple[WorkerStatistics, ...]:
+    def line(rank: int) -> Any:
+        return pool.board.view(pool.board.worker(rank), board.WORKER_WORDS)
+
+    return tuple(
+        WorkerStatistics(
+            one.rank,
+            one.pid,
+            int(line(one.rank)[board.CHUNKS_RUN]),
+            int(line(one.rank)[board.WAITS]),
+        )
+        for one in sorted(pool.supervisor.workers(), key=lambda one: one.rank)
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 
 import engine
+from engine.pool.dense import DenseJob
 from engine.pool.kernel import Payload
 
 # Workers that were told to end, and blocks whose last view died on another thread, are gone in
@@ -36,8 +37,9 @@ class Holdings:
     mappings : int
         Of the engine's segments.
     blocks : int
-        Live blocks of the arena, but those of code that a cache keeps for the workers: kernels
-        for as long as their functions live, and the last few dozen functions of chunks.
+        Live blocks of the arena, but those that a cache keeps for the workers: code of kernels and
+        jobs that stand ready for them, as long as their functions live, and the last few dozen
+        functions of chunks.
     names : int
         In ``/dev/shm``; the engine's segments have none.
     """
@@ -52,13 +54,13 @@ class Holdings:
 def holdings():
     """Count what this process holds."""
     gc.collect()
-    payloads = sum(type(one) is Payload for one in gc.get_objects())
+    kept = sum(type(one) in (Payload, DenseJob) for one in gc.get_objects())
     memory = engine.statistics().memory
     return Holdings(
         children=len(psutil.Process().children(recursive=True)),
         descriptors=len(os.listdir("/proc/self/fd")),  # noqa: PTH208 - a Path object costs more
         mappings=Path("/proc/self/maps").read_text(errors="replace").count("/memfd:numcrew"),
-        blocks=memory.live_blocks - payloads,
+        blocks=memory.live_blocks - kept,
         names=sum("numcrew" in one.name for one in Path("/dev/shm").iterdir()),
     )
 

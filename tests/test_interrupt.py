@@ -122,7 +122,7 @@ def test_ctrl_c_between_any_two_steps_of_a_call_loses_nothing(isolate):
         places = set()
         for place in each_interrupt(call, *steps, FreeSlots.take, Supervisor.let_go):
             places.add(place)
-            assert eventually(lambda: pool._slots.count() == words.SLOT_COUNT), place  # noqa: SLF001
+            assert eventually(lambda: pool.slots.count() == words.SLOT_COUNT), place
             assert not pool.supervisor.jobs, place
             assert not pool.supervisor.abandoned, place
             np.testing.assert_array_equal(call(), x * 2.0 + 1.0)

@@ -284,17 +284,17 @@ def test_close_with_calls_that_wait_for_their_turn(tmp_path):
 def test_a_slot_goes_back_with_the_last_that_holds_it(crew):
     """So an interrupt between any two steps of a call cannot lose it."""
     assert_still_works(crew)
-    assert eventually(lambda: crew._slots.count() == SLOT_COUNT)
+    assert eventually(lambda: crew.slots.count() == SLOT_COUNT)
     slots = [crew.take_slot() for _ in range(SLOT_COUNT)]
     assert len({one.address for one in slots}) == SLOT_COUNT
     with pytest.raises(TimeoutError):
         crew.take_slot(0.0)
     del slots[3:5]
-    assert crew._slots.count() == 2
+    assert crew.slots.count() == 2
     slots.clear()
-    assert crew._slots.count() == SLOT_COUNT
+    assert crew.slots.count() == SLOT_COUNT
     pool = engine.Pool(2)
-    ref = weakref.ref(pool._slots._free)
+    ref = weakref.ref(pool.slots._free)
     del pool
     gc.collect()
     assert ref() is None, "slots keep their pool's queue alive"
@@ -323,7 +323,7 @@ def test_an_error_that_comes_when_the_call_is_over(crew, monkeypatch):
             return frame is None or frame.f_code.co_name == "let_go"
 
         assert eventually(is_over)
-        free.append(crew._slots.count())
+        free.append(crew.slots.count())
         note_error(job, *arguments)
 
     monkeypatch.setattr(Job, "note_error", note_late)

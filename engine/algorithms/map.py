@@ -2,45 +2,31 @@
 
 from __future__ import annotations
 
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engine.algorithms.inputs.arguments import is_arrow, run_call
 from engine.algorithms.inputs.kernel_errors import kernel_errors
-from engine.algorithms.inputs.operands import (
-    as_arrays,
-    check_agreement,
-    check_castable,
-    check_outputs,
-    elementwise_operand,
-    make_output,
-)
+from engine.algorithms.inputs.operands import as_arrays
 from engine.algorithms.maps import core as core_map
 from engine.algorithms.maps import ufuncs as ufunc_map
+from engine.algorithms.maps.elementwise import bind_map
+from engine.algorithms.maps.prepared import PreparedMap
 from engine.algorithms.maps.small import map_small
-from engine.algorithms.maps.typed_kernel import typed_kernel
-from engine.memory.arrays import is_shared_array
-from engine.memory.ledger import count_copy
-from engine.memory.refs import private_in_reach
 from engine.pool.functions import compilable, known_function, name_of
-from engine.pool.native import rouse, run_native
-from engine.pool.program import merge_axes
+from engine.pool.native import run_native
+from engine.pool.preparations import preparations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import DTypeLike
 
-    from engine.pool.functions import CompilableFunction
     from engine.pool.native import CallOptions
     from engine.pool.pool import Pool
 
-__all__ = ["parallel_map"]
-
-# With so many elements workers are going to be needed, whatever the function costs.
-_LARGE_ELEMENTS = 1 << 20
+__all__ = ["map_within", "parallel_map"]
 
 
 def parallel_map(
@@ -117,7 +103,7 @@ def parallel_map(
         raise TypeError(message)
     plain = out is None and dtype is None and grain is None and timeout is None and not progress
     if plain and (pool is None or getattr(pool, "takes_small_calls", False)):
-        result = map_small(func, arrays)
+        result = map_small(func, arrays, pool)
         if result is not None:
             return result
     return run_call(
@@ -156,69 +142,9 @@ def map_within(
     inputs = as_arrays(arrays, function.name)
     if function.core_inputs is not None:
         return core_map.map_cores(function, inputs, out, dtype, options)
-    return _map_elements(function, inputs, out, dtype, options)
+    bound = bind_map(function, inputs, out, dtype, options)
+    run_native(bound.kernel, bound.shape, bound.operands, options)
+    return bound.results()
 
 
-def _map_elements(
-    function: CompilableFunction,
-    inputs: list[np.ndarray[Any, Any]],
-    out: Any,
-    dtype: Any,
-    options: CallOptions,
-) -> Any:
-    shape = inputs[0].shape
-    if any(one.shape != shape for one in inputs):
-        shape = np.broadcast(*inputs).shape
-    if options.pool is not None and prod(shape) >= _LARGE_ELEMENTS:
-        # So that workers start while the function is being compiled.
-        options.pool.start()
-    dtypes = tuple(one.dtype for one in inputs)
-    typed = typed_kernel(function, dtypes, dtype)
-    rouse(typed.kernel, prod(shape), options)
-    if out is None:
-        outputs = tuple(make_output(shape, one, inputs) for one in typed.result_dtypes)
-        targets = outputs
-    else:
-        outputs = check_outputs(out, len(typed.result_dtypes), shape, is_tuple=typed.is_tuple)
-        wanted = tuple(one.dtype for one in outputs)
-        if dtype is None:
-            check_castable(function.name, typed.result_dtypes, wanted)
-        else:
-            check_agreement(typed.result_dtypes, wanted)
-        if wanted != typed.result_dtypes:
-            typed = typed_kernel(function, dtypes, wanted)
-        targets = _apart_from(outputs, inputs)
-    kernel = typed.kernel
-    operands = [
-        elementwise_operand(array, cell, shape)
-        for array, cell in zip(inputs, kernel.inputs, strict=True)
-    ]
-    operands += [
-        elementwise_operand(array, cell, shape, is_output=True)
-        for array, cell in zip(targets, kernel.outputs, strict=True)
-    ]
-    merged, operands = merge_axes(shape, operands, guide=len(inputs))
-    run_native(kernel, merged, operands, options)
-    if out is not None:
-        for target, array in zip(targets, outputs, strict=True):
-            if target is not array:
-                count_copy("results for an out= that workers cannot write to", array.nbytes)
-                np.copyto(array, target)
-    return outputs if typed.is_tuple else outputs[0]
-
-
-def _apart_from(
-    outputs: tuple[np.ndarray[Any, Any], ...], inputs: list[np.ndarray[Any, Any]]
-) -> tuple[np.ndarray[Any, Any], ...]:
-    """Replace outputs that share memory with an input by arrays that do not.
-
-    A chunk may be run twice when a worker dies, and must then find its inputs as
-    they were.  Outputs that workers cannot write to are replaced as well.
-    """
-    return tuple(
-        make_output(array.shape, array.dtype, [array])
-        if any(np.may_share_memory(array, one) for one in inputs)
-        or not (private_in_reach() or is_shared_array(array))
-        else array
-        for array in outputs
-    )
+preparations[parallel_map] = PreparedMap

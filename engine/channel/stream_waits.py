@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from numba import njit, types
 
-from engine.atomics import load, monotonic_ns, pause, store
+from engine.atomics import give_way, load, monotonic_ns, pause, store
 from engine.channel.stream import (
     DONE_BELL,
     EXPECTED,
@@ -60,6 +60,7 @@ def await_message(key, limit):
             pause()
         if monotonic_ns() >= until:
             break
+        give_way()
     bell = stream + WORD * MESSAGE_BELL
     while True:
         seen = listen(bell)

@@ -61,6 +61,9 @@ HELD, HELD_STOP = LINE + 4, LINE + 5
 WAITING = LINE + 6
 LAST = LINE + 7  # serial of the last job of ranks that this worker took part in
 OWN_RANK = LINE + 8
+CORE = LINE + 9  # 1 + the core that this worker was on when it last entered a job
+CALLER_CORE = LINE + 10  # and the one that the caller was on
+WAITS = LINE + 11  # how often it has found nothing to do, for statistics
 WORKER_WORDS = 2 * LINE
 
 # Words of a job slot, from its first line.
@@ -80,6 +83,7 @@ IMAGE_WORDS = 14  # 0 if the job runs Python code
 # 1: each of the workers runs one chunk, the one of its own rank behind FIRST, all at the same time.
 TOGETHER = 15
 NEXT = LINE  # how many were
+CALLER = LINE + 1  # 1 + the core that the caller computes on, 0 if it does not
 LEFT = 2 * LINE  # a doorbell: rung when a worker has left the job
 LEFT_PARKED = LEFT + 1
 SLOT_WORDS = 3 * LINE

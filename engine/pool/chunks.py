@@ -7,10 +7,10 @@ import pickle
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
+from engine.pool.chunk_length import CHUNKS_MAX
 from engine.pool.functions import dump_function
 from engine.pool.job import Job
 from engine.pool.kernel import Payload
-from engine.pool.native import CHUNKS_MAX
 from engine.pool.sources import Grid
 from engine.pool.tasks import ChunkTask, Task
 

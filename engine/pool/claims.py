@@ -16,15 +16,20 @@ so that a chunk that kills is told from bad luck.
 
 from __future__ import annotations
 
+import numpy as np
 from numba import njit, types
 
 from engine.atomics import await_ring, fetch_add, load, monotonic_ns, store, store_after, store_byte
+from engine.cores import CORE_WORDS, move_off, note_core, this_core
 from engine.pool.board import (
     BELL,
+    CALLER,
+    CALLER_CORE,
     CALLS,
     CHUNK,
     CHUNKS_RUN,
     CLOSING,
+    CORE,
     COUNT,
     DONE,
     FIRST,
@@ -47,6 +52,7 @@ from engine.pool.board import (
     STOP,
     TOGETHER,
     WAITING,
+    WAITS,
     WORD,
     WORKER_WORDS,
     announce,
@@ -64,9 +70,42 @@ _BATCH_NS = 1_000_000
 # The rest is divided into this many batches a process, at least.
 _BATCHES_LEFT = 4
 
+# So often at most a participant looks whether the job was called off: others write to that word
+# all the time, so a look brings it from another core's cache, which takes as long as a short chunk.
+_LOOK_NS = 20_000
+
 # Nobody helps with a batch that turns out to be far more work than the ones before;
 # and so many chunks make the claim cheap enough, however short they are.
 _BATCH_MAX = 64
+
+
+@njit(cache=True)
+def _move_apart(first, slot, me, rank):
+    """Get off a core where the caller, or a worker of a lower rank, is in the same job.
+
+    Parameters
+    ----------
+    first : address
+        Of the words of the first worker.
+    """
+    core = this_core() + 1
+    caller = load(slot + WORD * CALLER)
+    if core == load(me + WORD * CORE) and caller == load(me + WORD * CALLER_CORE):
+        # As it was when this was looked into; who has moved since has looked as well.
+        return
+    serial = load(me + WORD * JOB)
+    is_shared = core == caller
+    cores = np.zeros(CORE_WORDS, np.int64)
+    note_core(cores, caller - 1)
+    for other in range(rank):
+        words = first + WORD * WORKER_WORDS * other
+        if load(words + WORD * JOB) == serial:
+            is_shared |= load(words + WORD * CORE) == core
+            note_core(cores, load(words + WORD * CORE) - 1)
+    if is_shared:
+        move_off(cores)
+    store_after(me + WORD * CORE, this_core() + 1)
+    store_after(me + WORD * CALLER_CORE, caller)
 
 
 @njit(cache=True)
@@ -124,7 +163,7 @@ def run_claims(program, scratch, slot, me, segment, budget_ns):
     done = segment + load(slot + WORD * DONE)
     shares = _BATCHES_LEFT * (load(slot + WORD * RANKS) + 1)
     batch = 1
-    now = monotonic_ns()
+    now = looked = monotonic_ns()
     deadline = now + budget_ns
     lower, upper = 0, 0
     if budget_ns > 0:
@@ -138,6 +177,7 @@ def run_claims(program, scratch, slot, me, segment, budget_ns):
             if lower >= count:
                 return 1
         ran = 0
+        is_over = False
         while lower < upper:
             chunk = lower if order < 0 else load(segment + order + WORD * lower)
             store_after(me + WORD * CHUNK, chunk + 1)
@@ -146,15 +186,18 @@ def run_claims(program, scratch, slot, me, segment, budget_ns):
             store_byte(done + chunk, 1)
             lower += 1
             ran += 1
-            if load(slot + WORD * NEXT) >= NO_MORE:
-                break
-            if budget_ns > 0 and monotonic_ns() >= deadline:
+            now = monotonic_ns()
+            if now - looked >= _LOOK_NS:
+                looked = now
+                is_over = load(slot + WORD * NEXT) >= NO_MORE
+                if is_over:
+                    break
+            if budget_ns > 0 and now >= deadline:
                 break
         store_after(me + WORD * CHUNK, 0)
         store_after(me + WORD * CHUNKS_RUN, load(me + WORD * CHUNKS_RUN) + ran)
-        if load(slot + WORD * NEXT) >= NO_MORE:
+        if is_over:
             return 1
-        now = monotonic_ns()
         if budget_ns > 0 and now >= deadline:
             store_after(me + WORD * HELD, lower)
             store_after(me + WORD * HELD_STOP, upper)
@@ -165,8 +208,8 @@ def run_claims(program, scratch, slot, me, segment, budget_ns):
                 batch *= 2
             elif now - begun > _BATCH_NS:
                 batch //= 2
-            rest = count - load(slot + WORD * NEXT)
-            batch = max(min(batch, _BATCH_MAX, rest // shares), 1)
+            # As it was at the claim: the word itself is in another core's cache by now.
+            batch = max(min(batch, _BATCH_MAX, (count - upper) // shares), 1)
 
 
 @njit(
@@ -235,6 +278,7 @@ def serve(slots, me, rank, segment, keys, inners, program, scratch, spin_ns, par
         if index < 0 and call < 0:
             if load(me + WORD * CLOSING) != 0:
                 return -1
+            store_after(me + WORD * WAITS, load(me + WORD * WAITS) + 1)
             if await_ring(bell, seen, spin_ns, park_ns) == seen:
                 return -1
             continue
@@ -247,6 +291,7 @@ def serve(slots, me, rank, segment, keys, inners, program, scratch, spin_ns, par
         calls_first = 1
         store(me + WORD * SLOT, index)
         slot = slots + WORD * SLOT_WORDS * index
+        _move_apart(me - WORD * WORKER_WORDS * rank, slot, me, rank)
         key = load(slot + WORD * KEY)
         at = key % len(keys)
         words = load(slot + WORD * IMAGE_WORDS)

@@ -29,6 +29,7 @@ import numpy as np
 
 from engine import atomics
 from engine.atomics import load_word, store_word
+from engine.cores import current_core
 from engine.errors import TimeoutError, WorkerDiedError  # noqa: A004
 from engine.memory import arena as arena_module
 from engine.memory.arrays import address_of, zeros
@@ -86,8 +87,8 @@ class Job:
     payload : Payload
         The code that workers need.
     task : Task
-    ranges : callable
-        ``chunk -> (start, stop)``, for messages.
+    ranges : callable, optional
+        ``chunk -> (start, stop)``, for messages, if the task does not say.
     join : callable, optional
         ``(slot, me) -> finished`` runs chunks in the caller for a short while.
     provide : callable, optional
@@ -107,8 +108,8 @@ class Job:
         name: str,
         payload: Payload,
         task: Task,
-        ranges: Callable[[int], tuple[int, int]],
         join: Callable[[int, int], bool] | None = None,
+        ranges: Callable[[int], tuple[int, int]] | None = None,
         provide: Callable[..., int] | None = None,
         limit: TimeLimit | None = None,
         retries: int = ATTEMPTS_MAX - 1,
@@ -171,19 +172,21 @@ class Job:
         try:
             # One dictionary operation each, so that no interrupt leaves half of it.
             self._supervisor.jobs[self.serial] = self
-            while True:
-                self._run_wave(slot, ranks)
-                self._order = self._missing()
-                if self._order is None:
-                    return
-                ranks = self._pool.processes
-                self._pool.want(ranks)
-                self._join = None
+            self._run_wave(slot, ranks)
+            self._repair(slot)
         except BaseException as error:
             self._abandon(slot, error)
             raise
         finally:
             self._give_up_slot()
+
+    def _repair(self, slot: int) -> None:
+        """Run again, in workers only, what dead workers have left."""
+        while (order := self._missing()) is not None:
+            self._order = order
+            self._join = None
+            self._pool.want(self._pool.processes)
+            self._run_wave(slot, self._pool.processes)
 
     def _give_up_slot(self) -> None:
         self._supervisor.jobs.pop(self.serial, None)
@@ -197,6 +200,14 @@ class Job:
             # Interrupted even while it was being abandoned: what its workers may
             # still touch, the slot too, is never given to anybody else.
             self._supervisor.abandoned.append(self)
+
+    def _bounds(self, chunk: int) -> tuple[int, int]:
+        """Give the indices of a chunk, for messages."""
+        if self._ranges is not None:
+            return self._ranges(chunk)
+        task = self._task
+        start = task.first + chunk * task.chunk_length
+        return start, min(start + task.chunk_length, task.stop)
 
     def note_error(self, rank: int, chunk: int, data: bytes, text: bytes) -> None:
         """Take an exception of the user's function; the supervisor calls this."""
@@ -258,6 +269,7 @@ class Job:
         view[words.IMAGE] = image_at
         view[words.IMAGE_WORDS] = 0 if task.image is None else len(task.image)
         view[words.TOGETHER] = 0
+        view[words.CALLER] = 0 if self._join is None else current_core() + 1
         open_slot(slot, self.serial)
         self._supervisor.ring(ranks)
         if self._join is not None:
@@ -286,7 +298,7 @@ class Job:
             if self._entry_deaths > _ENTRY_DEATHS_MAX:
                 raise WorkerDiedError(
                     kernel=self._name,
-                    chunk=(self._ranges(0)[0], self._ranges(self._task.chunk_count - 1)[1]),
+                    chunk=(self._bounds(0)[0], self._bounds(self._task.chunk_count - 1)[1]),
                     exitcode=self._last_exitcode,
                     attempts=self._entry_deaths,
                 )
@@ -334,7 +346,7 @@ class Job:
             if self._attempts[chunk] > self._retries:
                 raise WorkerDiedError(
                     kernel=self._name,
-                    chunk=self._ranges(chunk),
+                    chunk=self._bounds(chunk),
                     exitcode=exitcode,
                     attempts=self._attempts[chunk],
                 )
@@ -360,7 +372,7 @@ class Job:
 
     def _annotate(self, error: BaseException, chunk: int, where: str, text: str | None) -> None:
         """Note on an exception where it was raised."""
-        note = note_of(self._name, self._ranges(chunk) if chunk >= 0 else None, where)
+        note = note_of(self._name, self._bounds(chunk) if chunk >= 0 else None, where)
         error.add_note(f"{note}:\n\n{text}" if text else note)
 
     def _abandon(self, slot: int, error: BaseException) -> None:

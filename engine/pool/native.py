@@ -12,6 +12,7 @@ from engine.atomics import load_word
 from engine.memory import arena as arena_module
 from engine.pool import board, driver
 from engine.pool.cells import BIT
+from engine.pool.chunk_length import ALIGN, CHUNKS_MAX, chunk_length
 from engine.pool.claims import run_claims
 from engine.pool.context import in_worker
 from engine.pool.error_notes import CALLER, note_of
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from engine.pool.kernel import Kernel
     from engine.pool.time_limit import TimeLimit
 
-__all__ = ["ALONE_NS", "CallOptions", "rouse", "run_native"]
+__all__ = ["ALONE_NS", "JOIN_NS_MAX", "CallOptions", "rouse", "run_native"]
 
 # Work that one core does in this time is not worth sharing: publishing a job and
 # waking a parked worker takes about as long.
@@ -34,25 +35,12 @@ ALONE_NS = 100_000
 # How long the caller computes alone to learn what an unknown kernel costs.
 _PROBE_NS = 50_000
 
-# A chunk should take about this long: hundreds of times what a claim costs, and
-# short enough for the last one not to keep everybody waiting.
-_CHUNK_NS = 100_000
-
-# Chunks a participant should find at least, so that uneven ones balance.
-_CHUNKS_PER_PROCESS = 16
-
 # Chunks that take longer than this, or nobody knows how long, are left to the workers,
 # so that the caller can always be interrupted.
-_JOIN_NS_MAX = 20_000_000
-
-# The marks of finished chunks take a byte each.
-CHUNKS_MAX = 1 << 20
+JOIN_NS_MAX = 20_000_000
 
 # The caller returns to Python this often, to see signals.
 _CALLER_SLICE_NS = 50_000_000
-
-# Boundaries on multiples of this share no cache line and no byte of a bitmap.
-_ALIGN = 512
 
 
 @dataclass(slots=True)
@@ -137,7 +125,7 @@ def _start_alone(
     first = _probe_apart(kernel, program, total)
     if first < total and any(one.is_output and one.cell.storage == BIT for one in operands):
         # Computing a few again is what keeps a byte of the result to one chunk.
-        first -= first % _ALIGN
+        first -= first % ALIGN
     return first
 
 
@@ -168,24 +156,14 @@ def _probe_apart(kernel: Kernel, program: Program, total: int) -> int:
     return outcome[0]
 
 
-def _chunk_length(kernel: Kernel, count: int, operands: list[Operand], options: CallOptions) -> int:
-    """Choose how many indices a chunk has."""
-    least = -(-count // CHUNKS_MAX)
+def _length_for(kernel: Kernel, count: int, operands: list[Operand], options: CallOptions) -> int:
+    """Choose the length of the chunks of a call, as the user says or by what is known."""
     if options.grain is not None:
-        length = max(min(options.grain, count), least)
+        length = max(min(options.grain, count), -(-count // CHUNKS_MAX))
     else:
-        fair = -(-count // (options.pool.processes * _CHUNKS_PER_PROCESS))
-        if kernel.cost_ns:
-            # Never finer than the time of a chunk asks for, nor so coarse that
-            # there are not enough to balance.
-            length = max(min(fair, int(_CHUNK_NS / kernel.cost_ns)), least, 1)
-        else:
-            length = max(fair, least, 1)
-        if length > _ALIGN:
-            length -= length % _ALIGN
-            length = max(length, -(-least // _ALIGN) * _ALIGN)
+        length = chunk_length(kernel.cost_ns, count, options.pool.processes)
     if any(one.is_output and one.cell.storage == BIT for one in operands):
-        length = -(-length // _ALIGN) * _ALIGN
+        length = -(-length // ALIGN) * ALIGN
     return length
 
 
@@ -199,15 +177,12 @@ def _share(
     alone: bool,
 ) -> None:
     first, stop = bounds
-    length = _chunk_length(kernel, stop - first, operands, options)
-    join = alone and 0 < kernel.cost_ns * length <= _JOIN_NS_MAX
+    length = _length_for(kernel, stop - first, operands, options)
+    join = alone and 0 < kernel.cost_ns * length <= JOIN_NS_MAX
     chunk_count = -(-(stop - first) // length)
     pool = options.pool
     program = bind_here(kernel.address, shape, operands)
     image, spec, refs = specify(program, operands)
-
-    def ranges(chunk: int) -> tuple[int, int]:
-        return first + chunk * length, min(first + (chunk + 1) * length, stop)
 
     segment = arena_module.arena().base
 
@@ -226,7 +201,6 @@ def _share(
         name=kernel.name,
         payload=kernel.payload(),
         task=Task(chunk_count, first, stop, length, image, spec, keep=(operands, refs)),
-        ranges=ranges,
         join=take_part if join else None,
         limit=options.limit,
         retries=options.retries,

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from engine.pool.calls import Calls
+    from engine.pool.dense import DenseJob
+    from engine.pool.handover import Handover
+    from engine.pool.kernel import Kernel
     from engine.pool.recruit import WorkerRecord
     from engine.pool.slots import Slot
 
@@ -137,9 +140,11 @@ class Pool(PoolCalls):
             keep=(payload, initializer, initargs),
         )
         self._pid = os.getpid()
-        self._slots = FreeSlots(self.board)
-        # Kept for joint jobs, of which one runs at a time, by the first of them.
-        self.joint_slot: Slot | None = None
+        self.slots = FreeSlots(self.board)
+        # What it costs to hand work over, once that was measured.
+        self.handover: Handover | None = None
+        # Jobs that stand ready for the next call of the same kernel on dense arrays.
+        self.dense_jobs: weakref.WeakKeyDictionary[Kernel, DenseJob] = weakref.WeakKeyDictionary()
         self._starting = threading.Lock()
         self._calls: Calls | None = None
         # Also when the pool is dropped without a close, and at exit.
@@ -233,7 +238,7 @@ class Pool(PoolCalls):
         PoolClosedError
             None became free before the pool was closed.
         """
-        return self._slots.take(timeout_s, self.check_open)
+        return self.slots.take(timeout_s, self.check_open)
 
     def check_open(self) -> None:
         """Raise unless this process may make calls on the pool.

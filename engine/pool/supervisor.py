@@ -151,6 +151,10 @@ class Supervisor:
         with self.lock:
             return list(self._crew.workers.values())
 
+    def has_ready(self, ranks: int) -> bool:
+        """Tell whether so many workers are ready for work."""
+        return sum(one.ready for one in self.workers()) >= ranks
+
     def counters(self) -> Counter[str]:
         """Sum of what all workers, also past ones, compiled and loaded."""
         with self.lock:

@@ -23,7 +23,16 @@ from __future__ import annotations
 
 from numba import njit, types
 
-from engine.atomics import EVERYONE, compare_exchange, load, monotonic_ns, pause, store
+from engine.atomics import (
+    EVERYONE,
+    POLITE_NS,
+    compare_exchange,
+    give_way,
+    load,
+    monotonic_ns,
+    pause,
+    store,
+)
 from engine.errors import BarrierBrokenError
 from engine.sync.barrier_party import has_lost_one, strike_off_the_dead, take_part
 from engine.sync.shared_words import words_of
@@ -225,14 +234,17 @@ def _wait_after_arrival(key, arrival, deadline):
         return index
     spin_ns = load(barrier + WORD * SPIN_NS)
     if spin_ns > 0:
-        until = monotonic_ns() + spin_ns
+        begun = monotonic_ns()
         while True:
             for _ in range(_SPINS_PER_CLOCK):
                 if _has_ended(barrier, generation):
                     return index
                 pause()
-            if monotonic_ns() >= until:
+            waited_ns = monotonic_ns() - begun
+            if waited_ns >= spin_ns:
                 break
+            if waited_ns >= POLITE_NS:
+                give_way()
     while not _has_ended(barrier, generation):
         rest = slice_ns(deadline)
         if rest == 0 or has_lost_one(key):

@@ -35,6 +35,7 @@ __all__ = ["Membership"]
 
 _meet = direct(words.meet)
 _abort = direct(abort_barrier)
+_take_core = direct(words.take_core)
 
 _JITTER_NS = 200_000
 
@@ -111,6 +112,7 @@ class Membership(SharedWords):
         """Be one of the ranks from now on, until `leave`."""
         self.rank = rank
         self._key_words[words.RANK] = rank
+        _take_core(self._key)
         teams[self._key] = self
 
     def leave(self) -> None:

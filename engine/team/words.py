@@ -23,9 +23,11 @@ the keys of barrier and lock.
 
 from __future__ import annotations
 
+import numpy as np
 from numba import njit, types
 
 from engine.atomics import fetch_add, load, monotonic_ns, pause, store, store_after
+from engine.cores import CORE_WORDS, move_off, note_core, this_core
 from engine.memory.stations import station_of
 from engine.sync.barrier_party import BARRIER_WORDS
 from engine.sync.barrier_words import abort_barrier, wait_for_all
@@ -65,6 +67,7 @@ __all__ = [
     "rank_of",
     "room_at",
     "size_of",
+    "take_core",
     "wait_for_post",
 ]
 
@@ -88,6 +91,7 @@ _RANK_WORDS = 4 * _LINE
 _MEETINGS = 0  # how many it has been through
 _KIND = 1  # of what it has given last, which tells most others: in even meetings, and in odd
 _RANDOM = 3  # state of its random delays
+_CORE = 4  # 1 + the core on which it has begun
 # Keys of the team, its barrier and its lock, for a process that has no `Team`.
 _OWN_KEY, _OWN_BARRIER_KEY, _OWN_LOCK_KEY = _LINE, 2 * _LINE, 3 * _LINE
 
@@ -179,6 +183,22 @@ def lock_key(key):
 @njit(cache=True)
 def _line(key, rank):
     return words_of(key) + WORD * (_LINES_AT + _RANK_WORDS * rank)
+
+
+@njit(types.void(types.intp), cache=True)
+def take_core(key):
+    """Begin on a core on which no other rank has begun, if there is one."""
+    core = this_core() + 1
+    cores = np.zeros(CORE_WORDS, np.int64)
+    is_taken = False
+    for other in range(size_of(key)):
+        if other != rank_of(key):
+            taken = load(_line(key, other) + WORD * _CORE)
+            note_core(cores, taken - 1)
+            is_taken |= taken == core
+    if is_taken:
+        move_off(cores)
+    store(_line(key, rank_of(key)) + WORD * _CORE, this_core() + 1)
 
 
 @njit(cache=True)

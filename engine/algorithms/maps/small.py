@@ -1,8 +1,9 @@
 """The shortest way through parallel_map, for calls of the size of their overhead.
 
-Dense arrays of one shape, a function that was compiled for their dtypes before, and
-less work than telling a worker of it would take: then the inner loop is called at
-once, in this process, and everything that larger calls need is left out.
+Dense arrays of one shape, and a function that was compiled for their dtypes before.  With
+less work than telling a worker of it would take, the inner loop is called at once, in this
+process; with more, and all arrays in shared memory, a job that stands ready is run.
+Everything that other calls need is left out.
 """
 
 from __future__ import annotations
@@ -14,20 +15,28 @@ import numpy as np
 
 from engine.memory.arrays import address_of, dense
 from engine.pool import driver
+from engine.pool.dense import run_dense
 from engine.pool.error_notes import CALLER, note_of
 from engine.pool.functions import known_function
 from engine.pool.native import ALONE_NS
+from engine.pool.pool import current_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from engine.algorithms.maps.typed_kernel import TypedKernel
+    from engine.pool.kernel import Kernel
+    from engine.pool.pool import Pool
 
 __all__ = ["map_small"]
 
 
-def map_small(func: Callable[..., Any], arrays: tuple[Any, ...]) -> Any:
-    """Map a known function over small dense arrays; None if that is not the case.
+# With so little work nobody asks whether it should be shared.
+_ALONE_NS = 3_000
+
+
+def map_small(func: Callable[..., Any], arrays: tuple[Any, ...], pool: Pool | None) -> Any:
+    """Map a known function over dense arrays; None if it takes the longer way.
 
     Concurrency: any thread.
     """
@@ -48,11 +57,25 @@ def map_small(func: Callable[..., Any], arrays: tuple[Any, ...]) -> Any:
         return None
     kernel = typed.kernel
     count = first.size
-    if not 0 < kernel.cost_ns * count <= ALONE_NS:
+    cost_ns = kernel.cost_ns * count
+    if not cost_ns:
+        return None
+    pool = current_pool() if pool is None else pool
+    if cost_ns <= _ALONE_NS or pool is None or not pool.takes_small_calls:
+        pool = None
+    if pool is None and cost_ns > ALONE_NS:
         return None
     results = [dense(shape, dtype, count) for dtype in typed.result_dtypes]
     addresses = [address_of(one) for one in arrays]
     addresses += [address_of(one) for one in results]
+    if pool is None or not run_dense(pool, kernel, (arrays, results), addresses, count):
+        if cost_ns > ALONE_NS:
+            return None
+        _run_here(kernel, addresses, count)
+    return tuple(results) if typed.is_tuple else results[0]
+
+
+def _run_here(kernel: Kernel, addresses: list[int], count: int) -> None:
     words = np.array(addresses + kernel.dense_steps, np.int64)
     begun = time.perf_counter_ns()
     try:
@@ -61,4 +84,3 @@ def map_small(func: Callable[..., Any], arrays: tuple[Any, ...]) -> Any:
         error.add_note(note_of(kernel.name, None, CALLER))
         raise
     kernel.learn_cost(time.perf_counter_ns() - begun, count)
-    return tuple(results) if typed.is_tuple else results[0]

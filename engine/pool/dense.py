@@ -1,0 +1,198 @@
+"""Dense jobs: a standing job that is aimed at other arrays before each run.
+
+What differs between two calls of the same kernel on dense arrays of one shape is a few words: the
+addresses, the length, and how it is cut.  Compiled code writes them into the program, the image and
+the plan, so a call on arrays in shared memory costs the caller next to no Python.
+"""
+
+# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
+
+from __future__ import annotations
+
+import threading
+import weakref
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numba import njit, types
+
+from engine.atomics import load, store_after
+from engine.memory import arena as arena_module
+from engine.memory.arrays import address_of
+from engine.pool.board import COUNT, IMAGE, LENGTH, STOP, WORD
+from engine.pool.cells import BIT
+from engine.pool.chunk_length import chunk_length
+from engine.pool.driver import BASE, CELL, HEADER
+from engine.pool.handover import tune
+from engine.pool.planned import MARK_COUNT, PROGRAM, SLOT
+from engine.pool.program import Operand, bind_here, specify
+from engine.pool.standing import COST_NS, MORE_WORDS, SEGMENT, TOTAL, StandingJob, can_stand
+from engine.pool.tasks import Task
+from engine.sync.shared_words import direct
+
+if TYPE_CHECKING:
+    from engine.pool.kernel import Kernel
+    from engine.pool.pool import Pool
+
+__all__ = ["run_dense"]
+
+# Chunks that a run is cut into, at most; marks take a byte each.
+_CHUNKS_MAX = 8192
+
+# Words of a plan, behind those of any standing job.
+_SEGMENT_END = MORE_WORDS
+_PROCESSES = MORE_WORDS + 1
+_CELL_COUNT = MORE_WORDS + 2
+
+
+@njit(types.boolean(types.intp, types.intp, types.int64, types.float64), nogil=True, cache=True)
+def _aim(plan, addresses, count, cost_ns):
+    """Point a job at arrays of `count` elements; False if that cannot be."""
+    cells = load(plan + WORD * _CELL_COUNT)
+    segment, end = load(plan + WORD * SEGMENT), load(plan + WORD * _SEGMENT_END)
+    for k in range(cells):
+        if not segment <= load(addresses + WORD * k) < end:
+            return False
+    program = load(plan + WORD * PROGRAM)
+    image = segment + load(plan + WORD * (SLOT + IMAGE))
+    for k in range(cells):
+        at = WORD * (HEADER + 1 + k * (CELL + 1) + BASE)
+        address = load(addresses + WORD * k)
+        store_after(program + at, address)
+        store_after(image + at, address - segment)
+    # The one axis of the program.
+    store_after(program + WORD * HEADER, count)
+    store_after(image + WORD * HEADER, count)
+    length = chunk_length(cost_ns, count, load(plan + WORD * _PROCESSES))
+    chunks = (count + length - 1) // length
+    if chunks > _CHUNKS_MAX:
+        return False
+    store_after(plan + WORD * (SLOT + COUNT), chunks)
+    store_after(plan + WORD * (SLOT + STOP), count)
+    store_after(plan + WORD * (SLOT + LENGTH), length)
+    store_after(plan + WORD * MARK_COUNT, chunks)
+    store_after(plan + WORD * TOTAL, count)
+    store_after(plan + WORD * COST_NS, int(cost_ns * count) + 1)
+    return True
+
+
+class DenseJob(StandingJob):
+    """A standing job of a kernel whose cells are all scalars.
+
+    Parameters
+    ----------
+    pool : Pool
+        Not kept alive.
+    kernel : Kernel
+    addresses : list of int
+        Of arrays in the segment, one a cell.
+
+    Notes
+    -----
+    Concurrency: one run at a time; whoever finds `busy` held does without this job.
+    """
+
+    def __init__(self, pool: Pool, kernel: Kernel, addresses: list[int]) -> None:
+        cells = (*kernel.inputs, *kernel.outputs)
+        operands = [
+            Operand(cell, address, (cell.item_bytes,), refer=_never)
+            for cell, address in zip(cells, addresses, strict=True)
+        ]
+        program = bind_here(kernel.address, (1,), operands)
+        image, _, _ = specify(program, operands)
+        super().__init__(
+            weakref.proxy(pool),
+            kernel,
+            task=Task(_CHUNKS_MAX, 0, 1, 1, image),
+            program=program,
+            more_words=3,
+        )
+        self.busy = threading.Lock()
+        self._all_marks = self._done
+        self._keep: Any = None
+        self._plan[_SEGMENT_END] = self._plan[SEGMENT] + arena_module.arena().family.nbytes
+        self._plan[_PROCESSES] = pool.processes
+        self._plan[_CELL_COUNT] = len(cells)
+        self._aim = direct(_aim)
+
+    def run_on(
+        self, kernel: Kernel, arrays: tuple[Any, ...], addresses: list[int], count: int
+    ) -> bool:
+        """Run the kernel on arrays of so many elements; False if not all are in the segment.
+
+        Parameters
+        ----------
+        arrays : tuple
+            What keeps the bytes at `addresses` alive.
+        """
+        words = np.array(addresses, np.int64)
+        if not self._aim(self._plan_at, address_of(words), count, kernel.cost_ns):
+            return False
+        self._keep = arrays
+        self.run()
+        # Not after a failure: somebody may still be at it.
+        self._keep = None
+        kernel.learn_cost(self.cost_ns, count)
+        return True
+
+    def _grid(self) -> tuple[int, int, int]:
+        """Give the number of chunks of this run, where they stop, and their length."""
+        chunks, stop, length = (int(self._plan[SLOT + at]) for at in (COUNT, STOP, LENGTH))
+        return chunks, stop, length
+
+    def _bounds(self, chunk: int) -> tuple[int, int]:
+        _, stop, length = self._grid()
+        return chunk * length, min((chunk + 1) * length, stop)
+
+    def _repair(self, slot: int) -> None:
+        """Run again what is missing of the chunks of this run."""
+        chunks, stop, length = self._grid()
+        self._task = replace(self._task, chunk_count=chunks, stop=stop, chunk_length=length)
+        self._done = self._all_marks[:chunks]
+        super()._repair(slot)
+
+
+def _never() -> Any:
+    message = "an array of a dense job is not in the segment"
+    raise AssertionError(message)
+
+
+def run_dense(
+    pool: Pool, kernel: Kernel, arrays: tuple[Any, ...], addresses: list[int], count: int
+) -> bool:
+    """Run a kernel of scalars on dense arrays in the segment, if there is a job for that.
+
+    Parameters
+    ----------
+    arrays : tuple
+        What keeps the bytes at `addresses` alive.
+
+    Returns
+    -------
+    bool
+        False if nothing was done: an array is elsewhere, another thread uses the job, or the
+        work is so long that it should be interruptible.
+    """
+    if not can_stand(kernel, count):
+        return False
+    job = pool.dense_jobs.get(kernel)
+    if job is None or job.is_spent:
+        arena = arena_module.arena()
+        if any(one.storage == BIT for one in (*kernel.inputs, *kernel.outputs)) or not all(
+            arena.offset_of(one) is not None for one in addresses
+        ):
+            return False
+        job = pool.dense_jobs[kernel] = DenseJob(pool, kernel, addresses)
+    if not job.busy.acquire(blocking=False):
+        return False
+    try:
+        if not job.is_tuned:
+            tune(pool, job, kernel)
+        return job.run_on(kernel, arrays, addresses, count)
+    except BaseException:
+        # It holds the arrays of this run for as long as it lives.
+        pool.dense_jobs.pop(kernel, None)
+        raise
+    finally:
+        job.busy.release()

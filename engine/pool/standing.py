@@ -1,0 +1,255 @@
+"""Standing jobs: one program in chunks, run as often as one likes for the price of the dispatch.
+
+A run is computed by the caller alone where telling a worker would take longer than the work.
+What that means on this machine is measured (`engine.pool.handover`), and what the work takes is
+learnt from every run, so a program that has become dearer is shared from its next run on.
+
+A worker that dies costs a run what it costs any job: the chunks that it has left are run again.
+"""
+
+# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numba import njit, types
+
+from engine.atomics import load, monotonic_ns, store_after
+from engine.memory import arena as arena_module
+from engine.memory.arrays import address_of
+from engine.pool.board import CHUNK, CHUNKS_RUN, COUNT, PARKED, WORD, WORKER_WORDS
+from engine.pool.claims import run_claims
+from engine.pool.driver import run_range
+from engine.pool.error_notes import CALLER
+from engine.pool.job import SPIN_NS, next_serial
+from engine.pool.planned import (
+    COMPLETE,
+    OWN_WORDS,
+    SLICE_NS,
+    UNFINISHED,
+    PlannedJob,
+    program_of,
+    publish,
+    wait,
+)
+from engine.sync.shared_words import direct
+
+if TYPE_CHECKING:
+    from engine.pool.kernel import Kernel
+    from engine.pool.pool import Pool
+    from engine.pool.program import Program
+    from engine.pool.tasks import Task
+
+__all__ = ["COST_NS", "MORE_WORDS", "SEGMENT", "TOTAL", "StandingJob", "can_stand", "go_on"]
+
+# What takes longer has to be interruptible, and it does not matter how it was begun.
+_RUN_NS_MAX = 200_000_000
+_INDEX_NS_MAX = 1_000_000
+
+# Sharing is taken to cost so much until it has been measured.
+_AWAKE_NS, _PARKED_NS = 20_000, 100_000
+
+# Words of a plan, behind those of any planned job.
+_ME = OWN_WORDS  # address of the words of the caller as one of those who claim
+SEGMENT = OWN_WORDS + 1
+TOTAL = OWN_WORDS + 2  # indices of the program
+COST_NS = OWN_WORDS + 3  # what one core takes for all of them, as a moving average
+_CUT_AWAKE_NS = OWN_WORDS + 4  # dearer runs are shared if a worker is awake,
+_CUT_PARKED_NS = OWN_WORDS + 5  # and dearer ones than this in any case
+_ENDED_NS = OWN_WORDS + 6  # when the last run ended
+_BURST_NS = OWN_WORDS + 7  # a run that begins so soon after the last is one of many
+_OWN_COUNT = 8
+MORE_WORDS = OWN_WORDS + _OWN_COUNT  # what derived kinds have beside these
+
+
+@njit(types.void(types.intp, types.int64), nogil=True, cache=True)
+def _learn(plan, cost_ns):
+    """Take a measured cost into the average."""
+    before = load(plan + WORD * COST_NS)
+    store_after(plan + WORD * COST_NS, cost_ns if before == 0 else (7 * before + 3 * cost_ns) // 10)
+
+
+@njit(types.boolean(types.intp), nogil=True, cache=True)
+def _compute_alone(plan):
+    """Compute everything here if that is less work than sharing it; tell whether it was."""
+    begun = monotonic_ns()
+    cost_ns = load(plan + WORD * COST_NS)
+    if cost_ns > load(plan + WORD * _CUT_AWAKE_NS):
+        workers = load(plan)
+        # A worker that was rung in a burst of calls comes too late for this one and stays
+        # awake for the next.
+        is_burst = begun - load(plan + WORD * _ENDED_NS) < load(plan + WORD * _BURST_NS)
+        if (
+            cost_ns > load(plan + WORD * _CUT_PARKED_NS)
+            or is_burst
+            or load(workers + WORD * PARKED) == 0
+        ):
+            return False
+    program, scratch = program_of(plan)
+    run_range(program, scratch, 0, load(plan + WORD * TOTAL))
+    ended = monotonic_ns()
+    _learn(plan, ended - begun)
+    store_after(plan + WORD * _ENDED_NS, ended)
+    return True
+
+
+@njit(types.int64(types.intp, types.intp, types.int64), nogil=True, cache=True)
+def go_on(plan, slot, serial):
+    """Run chunks in the caller, then wait; `UNFINISHED`, `FAILED` or `COMPLETE`."""
+    program, scratch = program_of(plan)
+    me = load(plan + WORD * _ME)
+    before = load(me + WORD * CHUNKS_RUN)
+    begun = monotonic_ns()
+    finished = run_claims(program, scratch, slot, me, load(plan + WORD * SEGMENT), SLICE_NS)
+    elapsed_ns = monotonic_ns() - begun
+    ran = load(me + WORD * CHUNKS_RUN) - before
+    if ran > 0:
+        _learn(plan, elapsed_ns * load(slot + WORD * COUNT) // ran)
+    if finished == 0:
+        return UNFINISHED
+    state = wait(plan, slot, serial, SLICE_NS)
+    store_after(plan + WORD * _ENDED_NS, monotonic_ns())
+    return state
+
+
+@njit(types.int64(types.intp, types.intp, types.int64), nogil=True, cache=True)
+def _begin(plan, slot, serial):
+    """Publish the job, and go on."""
+    publish(plan, slot, serial)
+    return go_on(plan, slot, serial)
+
+
+def can_stand(kernel: Kernel, total: int) -> bool:
+    """Tell whether a kernel's cost is known, and worth a standing job for so many indices."""
+    return 0 < kernel.cost_ns <= _INDEX_NS_MAX and 0 < kernel.cost_ns * total <= _RUN_NS_MAX
+
+
+class StandingJob(PlannedJob):
+    """A job of one program, for a pool whose caller takes part.
+
+    Parameters
+    ----------
+    pool : Pool
+    kernel : Kernel
+        Its cost per index is known.
+    task, program
+        As `PlannedJob`.
+    more_words : int
+        Words that a derived kind has in its plan, from `MORE_WORDS` on.
+
+    Attributes
+    ----------
+    is_tuned : bool
+        Whether `tune` was called.
+    is_spent : bool
+        Whether a run has failed: then somebody may still hold what the job is made of, and
+        another one has to be made.
+
+    Notes
+    -----
+    Concurrency: one run at a time.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        kernel: Kernel,
+        *,
+        task: Task,
+        program: Program,
+        more_words: int = 0,
+    ) -> None:
+        super().__init__(
+            pool,
+            task=task,
+            program=program,
+            rung=pool.compiled_ranks,
+            own_words=_OWN_COUNT + more_words,
+            name=kernel.name,
+            payload=kernel.payload(),
+        )
+        self.is_spent = self.is_tuned = False
+        self._me = np.zeros(WORKER_WORDS, np.int64)
+        plan = self._plan
+        plan[_ME] = address_of(self._me)
+        plan[SEGMENT] = arena_module.arena().base
+        plan[TOTAL] = task.stop
+        plan[COST_NS] = max(int(kernel.cost_ns * task.stop), 1)
+        plan[_CUT_AWAKE_NS], plan[_CUT_PARKED_NS] = _AWAKE_NS, _PARKED_NS
+        plan[_BURST_NS] = SPIN_NS if pool.may_spin else 0
+        self._compute_alone = direct(_compute_alone)
+        self._begin, self._go_on = direct(_begin), direct(go_on)
+
+    @property
+    def cost_ns(self) -> int:
+        """What one core takes for a run, as far as is known."""
+        return int(self._plan[COST_NS])
+
+    def tune(self, awake_ns: int, parked_ns: int) -> None:
+        """Say what is worth sharing, as `engine.pool.handover.Handover`."""
+        self._plan[_CUT_AWAKE_NS], self._plan[_CUT_PARKED_NS] = awake_ns, parked_ns
+        self.is_tuned = True
+
+    def run(self) -> None:
+        """Run every chunk, here or here and in the workers.
+
+        Raises
+        ------
+        WorkerDiedError, PoolClosedError, PoolBrokenError
+            See there.  An exception of the user's function is raised as it is.
+        """
+        try:
+            if self._compute_alone(self._plan_at):
+                return
+        except Exception as error:
+            self._annotate(error, -1, CALLER, None)
+            raise
+        self.share()
+
+    def share(self) -> None:
+        """Run the chunks together with the workers."""
+        state = UNFINISHED
+        slots = self._pool.slots
+        self._slot = 0
+        try:
+            # An attribute: what a frame holds lives as long as the traceback of an error.
+            self._held = slots.take_kept() or self._pool.take_slot()
+            slot = self._slot = self._held.address
+            serial = self.serial = next_serial()
+            # Those of the run before, when that was over.
+            self._deaths = []
+            self._supervisor.jobs[serial] = self
+            state = self._run_planned(slot, serial)
+            if state != COMPLETE:
+                self.is_spent = True
+                self._repair(slot)
+        except BaseException as error:
+            self.is_spent = True
+            if self._slot:
+                self._abandon(self._slot, error)
+            raise
+        finally:
+            if state == COMPLETE:
+                del self._supervisor.jobs[serial]
+                held, self._held = self._held, None
+                slots.keep(held)
+                self._supervisor.look_again()
+            elif self._slot:
+                self._give_up_slot()
+            else:
+                self._held = None
+
+    def _run_planned(self, slot: int, serial: int) -> int:
+        try:
+            state = self._begin(self._plan_at, slot, serial)
+            while state == UNFINISHED:
+                if self._errors or self._supervisor.failure is not None:
+                    self._raise_error()
+                state = self._go_on(self._plan_at, slot, serial)
+        except Exception as error:
+            if not self._errors and self._supervisor.failure is None:
+                self._annotate(error, int(self._me[CHUNK]) - 1, CALLER, None)
+            raise
+        return int(state)
