@@ -205,15 +205,18 @@ class Pool(PoolCalls):
         Parameters
         ----------
         call : callable
-            `parallel_region`.
+            `parallel_region` or `parallel_map`.
         *args, **options
-            Its arguments, but for ``pool`` and ``timeout``.  Private arrays are copied into shared
-            memory now; what is written to shared ones later is seen by later calls.
+            Its arguments, but for ``pool``, ``timeout`` and ``progress``.  What is written to
+            shared arrays later is seen by later calls.  A region's private arrays are copied into
+            shared memory now; those of a map are read anew by each call, which costs more than the
+            dispatch of one on shared arrays.
 
         Returns
         -------
         callable
-            Takes no arguments; see `engine.team.region.PreparedRegion`.
+            Takes no arguments; see `engine.team.region.PreparedRegion` and
+            `engine.algorithms.maps.prepared.PreparedMap`.
 
         Raises
         ------

@@ -1,0 +1,146 @@
+"""Machine code on disk, so that the second run of a program starts without compiling.
+
+An entry is a file, named by what its code depends on (`engine.pool.fingerprint`), written elsewhere
+and put in place in one step: processes that compile the same at once each put the same there.
+A file is believed if it is this user's own and whole.  Whatever goes wrong with the disk costs a
+compilation, and no call.
+
+The folder is ``NUMCREW_CACHE_DIR``, or one for this user where the system keeps such things; an
+empty ``NUMCREW_CACHE_DIR`` switches the cache off.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import pickle
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from engine.pool.fingerprint import environment, fingerprint
+
+__all__ = ["cache_counters", "entry_key", "load_entry", "store_entry"]
+
+# Above this the files that were not used for longest are removed, down to half of it.
+_BYTES_MAX = 512 << 20
+
+_SUFFIX = ".code"
+_DIGEST_BYTES = 32
+
+# What this process has found on disk, and has put there.
+cache_counters = {"loaded": 0, "stored": 0}
+
+
+@functools.cache
+def _environment() -> str:
+    return environment()
+
+
+def _folder() -> Path | None:
+    """Give the folder, made if need be; None if there is none that can be trusted."""
+    named = os.environ.get("NUMCREW_CACHE_DIR")
+    if named == "":
+        return None
+    folder = Path(named) if named else Path(platformdirs.user_cache_dir("numcrew"))
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.stat()
+    except OSError:
+        return None
+    # What is loaded from there runs here: nobody else may write to it.
+    is_own = not hasattr(os, "getuid") or (
+        status.st_uid == os.getuid() and not status.st_mode & 0o022
+    )
+    return folder if is_own else None
+
+
+def entry_key(dispatcher: Any, *details: Any) -> str | None:
+    """Name an entry for a numba function.
+
+    Parameters
+    ----------
+    *details
+        What else the entry depends on; their `repr` says all of it.
+
+    Returns
+    -------
+    str or None
+        None if it is not known what the function depends on, or the cache is off.
+    """
+    if os.environ.get("NUMCREW_CACHE_DIR") == "":
+        return None
+    taken = fingerprint(dispatcher)
+    if taken is None:
+        return None
+    return hashlib.sha256(repr((_environment(), taken, details)).encode()).hexdigest()
+
+
+def load_entry(key: str | None) -> bytes | None:
+    """Read an entry; None if there is none that is whole."""
+    folder = _folder() if key is not None else None
+    if folder is None:
+        return None
+    path = folder / f"{key}{_SUFFIX}"
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    digest, content = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
+    if hashlib.sha256(content).digest() != digest:
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(path)
+    cache_counters["loaded"] += 1
+    return content
+
+
+def store_entry(key: str | None, content: bytes) -> None:
+    """Write an entry; does nothing if that cannot be."""
+    folder = _folder() if key is not None else None
+    if folder is None:
+        return
+    written = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as file:
+            written = Path(file.name)
+            file.write(hashlib.sha256(content).digest() + content)
+        written.replace(folder / f"{key}{_SUFFIX}")
+        cache_counters["stored"] += 1
+        _prune(folder)
+    except OSError:
+        if written is not None:
+            with contextlib.suppress(OSError):
+                written.unlink()
+
+
+def _prune(folder: Path) -> None:
+    """Remove what was not used for longest if there is too much."""
+    found = []
+    for path in folder.iterdir():
+        with contextlib.suppress(OSError):
+            status = path.stat()
+            found.append((status.st_mtime_ns, status.st_size, path))
+    total = sum(size for _, size, _ in found)
+    if total <= _BYTES_MAX:
+        return
+    for _, size, path in sorted(found):
+        with contextlib.suppress(OSError):
+            path.unlink()
+        total -= size
+        if total <= _BYTES_MAX // 2:
+            return
+
+
+def unpickled(content: bytes | None) -> Any:
+    """Give what an entry holds; None if it cannot be read any more."""
+    if content is None:
+        return None
+    try:
+        return pickle.loads(content)  # noqa: S301 - from a folder that is this user's alone
+    except Exception:  # noqa: BLE001 - whatever an old or strange file leads to
+        return None

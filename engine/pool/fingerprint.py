@@ -1,0 +1,249 @@
+"""Fingerprints of functions: equal if and only if numba would make the same machine code.
+
+numba bakes into the code whatever a function refers to: constants, what its closure and the globals
+that it names hold at that moment, and all of that of the functions that it calls.  So all of it is
+taken in.  What cannot be taken in whole makes a function one without a fingerprint: numba's own disk
+cache looks at the function's file only, and finds no change of anything else
+(https://numba.readthedocs.io/en/stable/developer/caching.html).
+"""
+
+from __future__ import annotations
+
+import builtins
+import hashlib
+import sys
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+import llvmlite
+import numba
+import numpy as np
+from numba import types
+from numba.core import config
+from numba.core.dispatcher import Dispatcher
+from numba.core.registry import cpu_target
+from numba.np.ufunc.dufunc import DUFunc
+
+__all__ = ["environment", "fingerprint"]
+
+# Arrays that a function refers to become constants; larger ones are left to the address.
+_ARRAY_BYTES_MAX = 1 << 16
+
+# What is found under its own name in these is known by their versions, and by our own files.
+_KNOWN = ("builtins", "cmath", "llvmlite", "math", "numba", "numpy", "operator")
+_OURS = ("engine", "kernels")
+
+_PLAIN = (int, float, complex, str, bytes, bool, type(None), type(Ellipsis))
+
+_CODE_FIELDS = (
+    "co_code",
+    "co_names",
+    "co_varnames",
+    "co_freevars",
+    "co_cellvars",
+    "co_argcount",
+    "co_posonlyargcount",
+    "co_kwonlyargcount",
+    "co_flags",
+    "co_exceptiontable",
+)
+
+
+class _UnknownError(Exception):
+    """Something that code may depend on cannot be taken in."""
+
+
+def environment() -> str:
+    """Say what all machine code of this process depends on: versions, processor, settings."""
+    settings = [
+        f"{name}={getattr(config, name, None)!r}"
+        for name in ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT")
+    ]
+    return repr(
+        (
+            sys.version,
+            sys.implementation.cache_tag,
+            numba.__version__,
+            llvmlite.__version__,
+            np.__version__,
+            cpu_target.target_context.codegen().magic_tuple(),
+            settings,
+            _own_source(),
+        )
+    )
+
+
+def _own_source() -> list[tuple[str, int, int]]:
+    """Tell this package's files apart from those of any other day."""
+    found = []
+    for name in _OURS:
+        top = Path(sys.modules[name].__file__ or "").parent if name in sys.modules else None
+        for path in sorted(top.rglob("*.py")) if top is not None else ():
+            status = path.stat()
+            found.append((str(path.relative_to(top)), status.st_mtime_ns, status.st_size))
+    return found
+
+
+def fingerprint(dispatcher: Any) -> str | None:
+    """Take in all that the machine code of a numba function depends on.
+
+    Returns
+    -------
+    str or None
+        None if not everything is known.
+    """
+    taker = _Taker()
+    try:
+        taker.take(dispatcher)
+    except (_UnknownError, RecursionError):
+        return None
+    return taker.digest()
+
+
+class _Taker:
+    """Takes values into a hash, each function once."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._seen: dict[int, int] = {}
+
+    def digest(self) -> str:
+        return self._hash.hexdigest()
+
+    def _put(self, *parts: Any) -> None:
+        for part in parts:
+            data = part if isinstance(part, bytes) else repr(part).encode()
+            self._hash.update(len(data).to_bytes(8, "little"))
+            self._hash.update(data)
+
+    def take(self, value: Any, names: frozenset[str] = frozenset()) -> None:
+        """Take in a value, and of a module the attributes that a function names."""
+        kind = type(value)
+        if kind in _PLAIN:
+            # The sign of a zero and the payload of a NaN are parts of what is compiled.
+            exact = value.hex() if kind is float else repr(value)
+            self._put(kind.__name__, exact)
+        elif kind in (tuple, frozenset, list):
+            members = sorted(value, key=repr) if kind is frozenset else value
+            self._put(kind.__name__, len(members))
+            for one in members:
+                self.take(one)
+        elif isinstance(value, np.ndarray | np.generic):
+            self._take_numbers(value)
+        elif isinstance(value, np.dtype):
+            self._put("dtype", value.descr if value.names else value.str)
+        elif isinstance(value, types.Type) and _top(kind.__module__) == "numba":
+            self._put(kind.__name__, str(value))
+        elif isinstance(value, ModuleType):
+            self._take_module(value, names)
+        elif isinstance(value, Dispatcher | DUFunc | FunctionType):
+            self._take_function(value)
+        elif isinstance(value, CodeType):
+            self._take_code(value)
+        elif _is_known(value):
+            self._put("known", getattr(value, "__module__", None), value.__name__)
+        else:
+            raise _UnknownError
+
+    def _take_numbers(self, value: Any) -> None:
+        array = np.asarray(value)
+        if array.dtype.hasobject or array.nbytes > _ARRAY_BYTES_MAX:
+            raise _UnknownError
+        order = [array.flags.c_contiguous, array.flags.f_contiguous, array.flags.aligned]
+        self._put(type(value).__name__, array.dtype.str, array.shape, order, array.tobytes())
+
+    def _take_module(self, module: ModuleType, names: frozenset[str]) -> None:
+        """Take in a module by its name, and what is reached through it by value."""
+        self._put("module", module.__name__)
+        if _top(module.__name__) in (*_KNOWN, *_OURS) or id(module) in self._seen:
+            return
+        self._seen[id(module)] = len(self._seen)
+        for name in sorted(names):
+            if hasattr(module, name):
+                self._put(name)
+                self.take(getattr(module, name), names)
+
+    def _take_function(self, value: Any) -> None:
+        if id(value) in self._seen:
+            self._put("again", self._seen[id(value)])
+            return
+        self._seen[id(value)] = len(self._seen)
+        if _is_known(value):
+            self._put("known", value.__module__, value.__qualname__)
+            return
+        function = value
+        if isinstance(value, DUFunc):
+            self._put("dufunc", value.signature, value.identity)
+            function = value._dispatcher  # noqa: SLF001 - numba offers no public way
+        if not isinstance(function, Dispatcher):
+            # To compiled code a plain function means whatever somebody has declared for it
+            # by numba's extensions.
+            raise _UnknownError
+        options = function.targetoptions
+        if options.get("parallel") or function.locals:
+            raise _UnknownError
+        self._put("dispatcher", sorted(options.items(), key=repr))
+        function = function.py_func
+        self._put(function.__name__)
+        self._take_code(function.__code__)
+        self.take(function.__defaults__)
+        self.take(tuple(sorted((function.__kwdefaults__ or {}).items())))
+        names = frozenset(_names(function.__code__))
+        for cell in function.__closure__ or ():
+            try:
+                content = cell.cell_contents
+            except ValueError:
+                raise _UnknownError from None
+            self.take(content, names)
+        self._take_globals(function, names)
+
+    def _take_globals(self, function: FunctionType, names: frozenset[str]) -> None:
+        """Take in what a function's global names stand for."""
+        home = sys.modules.get(function.__module__ or "")
+        if home is not None and function.__globals__ is vars(home) and _top(home.__name__) in _OURS:
+            self._put("ours", home.__name__)
+            return
+        for name in sorted(names):
+            if name in function.__globals__:
+                self._put("global", name)
+                self.take(function.__globals__[name], names)
+            elif hasattr(builtins, name):
+                self._put("builtin", name)
+
+    def _take_code(self, code: CodeType) -> None:
+        for name in _CODE_FIELDS:
+            self._put(name, getattr(code, name))
+        for one in code.co_consts:
+            self.take(one)
+        if Path(code.co_filename).is_file():
+            # Errors say where they were raised.  The files of notebooks have other names each day.
+            self._put(code.co_filename, code.co_firstlineno, code.co_linetable)
+
+
+def _names(code: CodeType) -> set[str]:
+    """Names that a function looks up, and those in it."""
+    found = set(code.co_names)
+    for one in code.co_consts:
+        if isinstance(one, CodeType):
+            found |= _names(one)
+    return found
+
+
+def _top(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def _is_known(value: Any) -> bool:
+    """Tell whether a value is what its own name says, in a package whose version is taken in."""
+    if isinstance(value, np.ufunc) and not isinstance(value, DUFunc):
+        return getattr(np, value.__name__, None) is value
+    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
+    if not (isinstance(module, str) and isinstance(name, str)):
+        return False
+    if _top(module) not in (*_KNOWN, *_OURS):
+        return False
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found is value
