@@ -48,10 +48,10 @@ class Statistics:
 
     Attributes
     ----------
-    compiled_in_caller, loaded_in_workers, compiled_in_workers : int
-        Kernels compiled here, their machine code loaded by workers of the default
-        pool, and kernels that workers had to compile (0, but for code that cannot
-        travel).
+    compiled_in_caller, loaded_from_disk, loaded_in_workers, compiled_in_workers : int
+        Kernels compiled here, kernels whose machine code an earlier process has left on
+        disk, machine code loaded by workers of the default pool, and kernels that workers
+        had to compile (0, but for code that cannot travel).
     worker_deaths : int
         Workers of the default pool that were killed or crashed.
     copied_bytes : dict
@@ -66,6 +66,7 @@ class Statistics:
     """
 
     compiled_in_caller: int
+    loaded_from_disk: int
     loaded_in_workers: int
     compiled_in_workers: int
     worker_deaths: int
@@ -81,6 +82,7 @@ def statistics() -> Statistics:
     theirs = pool.supervisor.counters() if pool is not None else {}
     return Statistics(
         compiled_in_caller=counters["kernels_compiled"],
+        loaded_from_disk=counters["kernels_from_disk"],
         loaded_in_workers=theirs.get("kernels_loaded", 0),
         compiled_in_workers=theirs.get("kernels_recompiled", 0),
         worker_deaths=pool.supervisor.deaths if pool is not None else 0,

@@ -4,6 +4,7 @@ import gc
 import io
 import multiprocessing
 import os
+import tempfile
 
 import numpy as np
 import polars as pl
@@ -23,6 +24,21 @@ settings.register_profile(
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 _failed = pytest.StashKey[bool]()
+_cache = pytest.StashKey[tempfile.TemporaryDirectory]()
+
+
+def pytest_configure(config):
+    """Keep machine code in a folder of this run, which all of its processes share."""
+    if "NUMCREW_CACHE_DIR" not in os.environ:
+        config.stash[_cache] = tempfile.TemporaryDirectory(prefix="numcrew-tests-")
+        os.environ["NUMCREW_CACHE_DIR"] = config.stash[_cache].name
+
+
+def pytest_unconfigure(config):
+    """Remove that folder."""
+    if _cache in config.stash:
+        del os.environ["NUMCREW_CACHE_DIR"]
+        config.stash[_cache].cleanup()
 
 
 @pytest.fixture(scope="session")

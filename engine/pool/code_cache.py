@@ -18,22 +18,22 @@ import os
 import pickle
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
 from engine.pool.fingerprint import environment, fingerprint
 
-__all__ = ["cache_counters", "entry_key", "load_entry", "store_entry"]
+if TYPE_CHECKING:
+    from engine.pool.functions import CompilableFunction
+
+__all__ = ["entry_key", "load_entry", "store_entry", "unpickled"]
 
 # Above this the files that were not used for longest are removed, down to half of it.
 _BYTES_MAX = 512 << 20
 
 _SUFFIX = ".code"
 _DIGEST_BYTES = 32
-
-# What this process has found on disk, and has put there.
-cache_counters = {"loaded": 0, "stored": 0}
 
 
 @functools.cache
@@ -59,8 +59,8 @@ def _folder() -> Path | None:
     return folder if is_own else None
 
 
-def entry_key(dispatcher: Any, *details: Any) -> str | None:
-    """Name an entry for a numba function.
+def entry_key(function: CompilableFunction, *details: Any) -> str | None:
+    """Name an entry for a function.
 
     Parameters
     ----------
@@ -72,12 +72,15 @@ def entry_key(dispatcher: Any, *details: Any) -> str | None:
     str or None
         None if it is not known what the function depends on, or the cache is off.
     """
-    if os.environ.get("NUMCREW_CACHE_DIR") == "":
+    if os.environ.get("NUMCREW_CACHE_DIR") == "" or not function.is_cacheable:
         return None
-    taken = fingerprint(dispatcher)
-    if taken is None:
+    taken = fingerprint(function.dispatcher)
+    if taken is None or (taken.is_late and taken.digest != function.taken):
+        # What numba has compiled may hold values that are no longer there.
+        function.is_cacheable = False
         return None
-    return hashlib.sha256(repr((_environment(), taken, details)).encode()).hexdigest()
+    function.taken = taken.digest
+    return hashlib.sha256(repr((_environment(), taken.digest, details)).encode()).hexdigest()
 
 
 def load_entry(key: str | None) -> bytes | None:
@@ -95,7 +98,6 @@ def load_entry(key: str | None) -> bytes | None:
         return None
     with contextlib.suppress(OSError):
         os.utime(path)
-    cache_counters["loaded"] += 1
     return content
 
 
@@ -110,7 +112,6 @@ def store_entry(key: str | None, content: bytes) -> None:
             written = Path(file.name)
             file.write(hashlib.sha256(content).digest() + content)
         written.replace(folder / f"{key}{_SUFFIX}")
-        cache_counters["stored"] += 1
         _prune(folder)
     except OSError:
         if written is not None:

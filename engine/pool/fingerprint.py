@@ -1,9 +1,9 @@
 """Fingerprints of functions: equal if and only if numba would make the same machine code.
 
-numba bakes into the code whatever a function refers to: constants, what its closure and the globals
-that it names hold at that moment, and all of that of the functions that it calls.  So all of it is
-taken in.  What cannot be taken in whole makes a function one without a fingerprint: numba's own disk
-cache looks at the function's file only, and finds no change of anything else
+numba bakes into the code whatever a function refers to: constants, what its closure and the
+globals that it names hold at that moment, and all of that of the functions that it calls.  So all
+of it is taken in.  What cannot be taken in whole makes a function one without a fingerprint:
+numba's own disk cache looks at the function's file only, and finds no change of anything else
 (https://numba.readthedocs.io/en/stable/developer/caching.html).
 """
 
@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import builtins
 import hashlib
+import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -25,7 +27,7 @@ from numba.core.dispatcher import Dispatcher
 from numba.core.registry import cpu_target
 from numba.np.ufunc.dufunc import DUFunc
 
-__all__ = ["environment", "fingerprint"]
+__all__ = ["Fingerprint", "environment", "fingerprint"]
 
 # Arrays that a function refers to become constants; larger ones are left to the address.
 _ARRAY_BYTES_MAX = 1 << 16
@@ -78,27 +80,41 @@ def _own_source() -> list[tuple[str, int, int]]:
     """Tell this package's files apart from those of any other day."""
     found = []
     for name in _OURS:
-        top = Path(sys.modules[name].__file__ or "").parent if name in sys.modules else None
-        for path in sorted(top.rglob("*.py")) if top is not None else ():
-            status = path.stat()
-            found.append((str(path.relative_to(top)), status.st_mtime_ns, status.st_size))
-    return found
+        if name in sys.modules:
+            top = Path(sys.modules[name].__file__ or "").parent
+            for folder, _, files in os.walk(top):
+                for file in files:
+                    if file.endswith(".py"):
+                        status = os.stat(f"{folder}/{file}")  # noqa: PTH116 - hundreds of them
+                        place = f"{folder.removeprefix(str(top))}/{file}"
+                        found.append((place, status.st_mtime_ns, status.st_size))
+    return sorted(found)
 
 
-def fingerprint(dispatcher: Any) -> str | None:
-    """Take in all that the machine code of a numba function depends on.
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What the machine code of a function depends on.
 
-    Returns
-    -------
-    str or None
-        None if not everything is known.
+    Attributes
+    ----------
+    digest : str
+    is_late : bool
+        Whether the function, or one that it calls, was compiled before and refers to values:
+        numba goes on with those of that time, and nobody knows whether these are the same.
     """
+
+    digest: str
+    is_late: bool
+
+
+def fingerprint(dispatcher: Any) -> Fingerprint | None:
+    """Take in all that the machine code of a numba function depends on; None if that is unknown."""
     taker = _Taker()
     try:
         taker.take(dispatcher)
     except (_UnknownError, RecursionError):
         return None
-    return taker.digest()
+    return Fingerprint(taker.digest(), taker.is_late)
 
 
 class _Taker:
@@ -107,6 +123,9 @@ class _Taker:
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
         self._seen: dict[int, int] = {}
+        self._modules: set[tuple[ModuleType, frozenset[str]]] = set()
+        self._is_compiled = False
+        self.is_late = False
 
     def digest(self) -> str:
         return self._hash.hexdigest()
@@ -120,6 +139,8 @@ class _Taker:
     def take(self, value: Any, names: frozenset[str] = frozenset()) -> None:
         """Take in a value, and of a module the attributes that a function names."""
         kind = type(value)
+        if kind in (*_PLAIN, tuple, frozenset, list) or isinstance(value, np.ndarray | np.generic):
+            self.is_late |= self._is_compiled
         if kind in _PLAIN:
             # The sign of a zero and the payload of a NaN are parts of what is compiled.
             exact = value.hex() if kind is float else repr(value)
@@ -156,9 +177,9 @@ class _Taker:
     def _take_module(self, module: ModuleType, names: frozenset[str]) -> None:
         """Take in a module by its name, and what is reached through it by value."""
         self._put("module", module.__name__)
-        if _top(module.__name__) in (*_KNOWN, *_OURS) or id(module) in self._seen:
+        if _top(module.__name__) in (*_KNOWN, *_OURS) or (module, names) in self._modules:
             return
-        self._seen[id(module)] = len(self._seen)
+        self._modules.add((module, names))
         for name in sorted(names):
             if hasattr(module, name):
                 self._put(name)
@@ -176,29 +197,36 @@ class _Taker:
         if isinstance(value, DUFunc):
             self._put("dufunc", value.signature, value.identity)
             function = value._dispatcher  # noqa: SLF001 - numba offers no public way
-        if not isinstance(function, Dispatcher):
+        elif not isinstance(function, Dispatcher):
             # To compiled code a plain function means whatever somebody has declared for it
             # by numba's extensions.
             raise _UnknownError
-        options = function.targetoptions
-        if options.get("parallel") or function.locals:
+        dispatcher = function
+        options = dispatcher.targetoptions
+        if options.get("parallel") or getattr(dispatcher, "locals", None):
             raise _UnknownError
         self._put("dispatcher", sorted(options.items(), key=repr))
-        function = function.py_func
+        function = dispatcher.py_func
         self._put(function.__name__)
+        self._is_compiled = False
         self._take_code(function.__code__)
         self.take(function.__defaults__)
         self.take(tuple(sorted((function.__kwdefaults__ or {}).items())))
         names = frozenset(_names(function.__code__))
+        was_compiled = bool(dispatcher.overloads)
         for cell in function.__closure__ or ():
             try:
                 content = cell.cell_contents
             except ValueError:
                 raise _UnknownError from None
+            self._is_compiled = was_compiled
             self.take(content, names)
-        self._take_globals(function, names)
+        self._take_globals(function, names, was_compiled=was_compiled)
+        self._is_compiled = False
 
-    def _take_globals(self, function: FunctionType, names: frozenset[str]) -> None:
+    def _take_globals(
+        self, function: FunctionType, names: frozenset[str], *, was_compiled: bool
+    ) -> None:
         """Take in what a function's global names stand for."""
         home = sys.modules.get(function.__module__ or "")
         if home is not None and function.__globals__ is vars(home) and _top(home.__name__) in _OURS:
@@ -207,6 +235,7 @@ class _Taker:
         for name in sorted(names):
             if name in function.__globals__:
                 self._put("global", name)
+                self._is_compiled = was_compiled
                 self.take(function.__globals__[name], names)
             elif hasattr(builtins, name):
                 self._put("builtin", name)

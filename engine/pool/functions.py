@@ -50,6 +50,11 @@ class CompilableFunction:
         if it takes any types.
     kernels : dict
         What was compiled from it; dies with it.
+    taken : str or None
+        What its machine code depends on, since it was first compiled: see
+        `engine.pool.code_cache`.
+    is_cacheable : bool
+        Whether that is known, as far as one has looked.
 
     Notes
     -----
@@ -72,6 +77,8 @@ class CompilableFunction:
         self.core_outputs = core_outputs
         self.declared = declared
         self.kernels: dict[Any, Any] = {}
+        self.taken: str | None = None
+        self.is_cacheable = True
         # A dispatcher that is the user's function itself must not be kept alive.
         self._dispatcher = weakref.ref(dispatcher) if borrowed else lambda: dispatcher
 

@@ -29,6 +29,7 @@ from numba.np import numpy_support
 from engine.errors import KernelTypeError
 from engine.memory import arena as arena_module
 from engine.pool.cells import Cell, scalar_cell
+from engine.pool.code_cache import entry_key, load_entry, store_entry, unpickled
 from engine.pool.functions import CompilableFunction, dump_function, load_function
 from engine.pool.loop import compile_inner
 
@@ -48,7 +49,12 @@ HINT_CHUNKS = (
 )
 
 # What this process compiled and loaded; workers report theirs to the caller.
-counters = {"kernels_compiled": 0, "kernels_loaded": 0, "kernels_recompiled": 0}
+counters = {
+    "kernels_compiled": 0,
+    "kernels_from_disk": 0,
+    "kernels_loaded": 0,
+    "kernels_recompiled": 0,
+}
 
 _keys = itertools.count(1)
 
@@ -100,6 +106,10 @@ class Kernel:
         Whether a validity bit comes before the inputs.
     address : int
         Of the native inner loop in this process.
+    result : CompileResult
+        Keeps the machine code.
+    code : bytes or None
+        Machine code as it travels; None if it is tied to this process.
     cost_ns : float
         Measured time per index on one core; 0 while it is unknown.
     """
@@ -110,6 +120,7 @@ class Kernel:
     masked: bool
     address: int
     result: Any
+    code: bytes | None
     function: CompilableFunction
     cost_ns: float = 0.0
     _payload: Payload | None = field(default=None, repr=False)
@@ -132,8 +143,8 @@ class Kernel:
             return self._payload
 
     def _serialise(self) -> bytes:
-        if not self.result.library.has_dynamic_globals:
-            return pickle.dumps(("code", self.result._reduce()))  # noqa: SLF001
+        if self.code is not None:
+            return self.code
         recipe = (self.function.dispatcher, self.inputs, self.outputs, self.masked)
         try:
             return pickle.dumps(("recipe", dump_function(recipe)))
@@ -183,6 +194,10 @@ def load_code(data: bytes) -> Any:
     return _CodeUnpickler(io.BytesIO(data)).load()
 
 
+def _rebuilt(content: Any) -> Any:
+    return CompileResult._rebuild(cpu_target.target_context, *content)  # noqa: SLF001
+
+
 def load_kernel(data: bytes) -> tuple[int, Any]:
     """Make a kernel's code runnable in this process.
 
@@ -196,7 +211,7 @@ def load_kernel(data: bytes) -> tuple[int, Any]:
     kind, content = load_code(data)
     if kind == "code":
         counters["kernels_loaded"] += 1
-        result = CompileResult._rebuild(cpu_target.target_context, *content)  # noqa: SLF001
+        result = _rebuilt(content)
     else:
         counters["kernels_recompiled"] += 1
         dispatcher, inputs, outputs, masked = load_function(content)
@@ -224,16 +239,48 @@ def compile_kernel(
     with _locks["compile"]:
         kernel = function.kernels.get(key)
         if kernel is None:
-            try:
-                result = compile_inner(typeof(function.dispatcher), inputs, outputs, masked=masked)
-            except (NumbaError, TypeError, NotImplementedError) as error:
-                raise _not_compilable(function, inputs, error) from error
-            counters["kernels_compiled"] += 1
-            kernel = Kernel(
-                function.name, inputs, outputs, masked, native_address(result), result, function
+            result, code = _machine_code(function, inputs, outputs, masked=masked)
+            kernel = function.kernels[key] = Kernel(
+                function.name,
+                inputs,
+                outputs,
+                masked,
+                native_address(result),
+                result,
+                code,
+                function,
             )
-            function.kernels[key] = kernel
     return kernel
+
+
+def _machine_code(
+    function: CompilableFunction,
+    inputs: tuple[Cell, ...],
+    outputs: tuple[Cell, ...],
+    *,
+    masked: bool,
+) -> tuple[Any, bytes | None]:
+    """Find a kernel's code on disk or compile it; the code itself, and as it travels."""
+    key = entry_key(function, "kernel", inputs, outputs, masked)
+    code = load_entry(key)
+    if code is not None:
+        try:
+            cpu_target.target_context.refresh()
+            result = _rebuilt(load_code(code)[1])
+        except Exception:  # noqa: BLE001 - whatever is in that file, it can be compiled
+            code = None
+        else:
+            counters["kernels_from_disk"] += 1
+            return result, code
+    try:
+        result = compile_inner(typeof(function.dispatcher), inputs, outputs, masked=masked)
+    except (NumbaError, TypeError, NotImplementedError) as error:
+        raise _not_compilable(function, inputs, error) from error
+    counters["kernels_compiled"] += 1
+    if not result.library.has_dynamic_globals:
+        code = pickle.dumps(("code", result._reduce()))  # noqa: SLF001
+        store_entry(key, code)
+    return result, code
 
 
 def output_cells(
@@ -253,12 +300,7 @@ def output_cells(
     is_tuple : bool
         Whether the function returns a tuple.
     """
-    arguments = tuple(cell.argument_type for cell in inputs)
-    try:
-        call = typeof(function.dispatcher).get_call_type(cpu_target.typing_context, arguments, {})
-    except (NumbaError, TypeError, NotImplementedError) as error:
-        raise _not_compilable(function, inputs, error) from error
-    returned = types.unliteral(call.return_type)
+    returned = _returned_type(function, inputs)
     is_tuple = isinstance(returned, types.BaseTuple)
     members = tuple(returned.types) if is_tuple else (returned,)
     if dtype is None:
@@ -283,6 +325,23 @@ def output_cells(
                 hint="Ask for another dtype=.",
             )
     return outputs, is_tuple
+
+
+def _returned_type(function: CompilableFunction, inputs: tuple[Cell, ...]) -> Any:
+    """Find on disk what a function returns for given inputs, or compile it."""
+    arguments = tuple(cell.argument_type for cell in inputs)
+    key = entry_key(function, "result", arguments)
+    returned = unpickled(load_entry(key))
+    if not isinstance(returned, types.Type):
+        try:
+            call = typeof(function.dispatcher).get_call_type(
+                cpu_target.typing_context, arguments, {}
+            )
+        except (NumbaError, TypeError, NotImplementedError) as error:
+            raise _not_compilable(function, inputs, error) from error
+        returned = types.unliteral(call.return_type)
+        store_entry(key, pickle.dumps(returned))
+    return returned
 
 
 def _stored_dtype(

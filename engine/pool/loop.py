@@ -19,12 +19,15 @@ step is the size of its element, which is what LLVM can vectorise.
 
 from __future__ import annotations
 
+import itertools
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
+from numba.core.bytecode import FunctionIdentity
 from numba.extending import intrinsic
 from numba.np import arrayobj, numpy_support
 
@@ -40,6 +43,10 @@ _I64 = ir.IntType(64)
 _BYTES = _I8.as_pointer()
 _WORD_BYTES = 8
 _HALF = np.dtype(np.float16).str
+
+# numba numbers functions from 1 in each process, and two functions of one name and number are one
+# to the linker.  Code of other processes is loaded here, so the numbers begin anywhere.
+FunctionIdentity._unique_ids = itertools.count(int.from_bytes(os.urandom(5)) + 1)  # noqa: SLF001
 
 INNER_ARGUMENTS = (types.intp, types.intp, types.intp, types.intp)
 
