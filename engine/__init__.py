@@ -65,6 +65,7 @@ if TYPE_CHECKING:
         TimeoutError,  # noqa: A004 - the name that multiprocessing's users expect
         WorkerDiedError,
     )
+    from engine.memory.allocator import shared_allocator
     from engine.memory.arrays import empty, full, zeros
     from engine.memory.share import is_shared, share
     from engine.pool.pool import Pool
@@ -169,6 +170,7 @@ _FOUND_IN = {
     "parent_process": "multiprocessing",
     "set_start_method": "multiprocessing",
     "share": "engine.memory.share",
+    "shared_allocator": "engine.memory.allocator",
     "statistics": "engine.status",
     "trim": "engine.status",
     "wait_until": "engine.sync.elements",
@@ -272,6 +274,7 @@ __all__ = [
     "parent_process",
     "set_start_method",
     "share",
+    "shared_allocator",
     "statistics",
     "trim",
     "wait_until",

@@ -12,7 +12,7 @@ from engine import system
 from engine.memory import arena as arena_module
 from engine.memory.ledger import copied_bytes
 from engine.pool import board
-from engine.pool.kernel import counters
+from engine.pool.machine_code import counters
 from engine.pool.pool import current_pool
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from numba import njit, types, vectorize
 
-import engine
 from engine.pool import code_cache
 from engine.pool.fingerprint import fingerprint
 
@@ -66,6 +65,40 @@ def test_the_second_run_compiles_nothing(tmp_path):
     compiled, loaded, sums = run(tmp_path, script)
     assert (compiled, loaded) == (0, first[0])
     assert sums == first[2] == [2 * 499_500 + 3000, 2 * 499_500 + 3000, 499_500 + 1000]
+
+
+REGION = """
+from collections import namedtuple
+Point = namedtuple("Point", ({fields}))
+@njit
+def kernel(team, a, where):
+    return a[team.rank] + where.up
+lock = engine.Lock()
+a = engine.zeros(2)
+ran = [engine.parallel_region(kernel, a, Point(10, 20))]
+@njit
+def plain(team, a, lock, pair):
+    lock.acquire()
+    a[team.rank] += {amount}
+    lock.release()
+    return a[team.rank] + pair[1]
+ran += [engine.parallel_region(plain, a, lock, (1, 2.0))]
+plan = engine.Pool(2)
+ran += [plan.prepare(engine.parallel_region, njit(lambda team, a: a[0]), a)()]
+plan.close()
+report(*map(np.array, ran))
+"""
+
+
+def test_kernels_of_regions(tmp_path):
+    """They are found too, but those whose arguments' types have one name for several things."""
+    first = run(tmp_path, REGION.format(fields="'up', 'on'", amount=5))
+    assert first[:2] == (4, 0)
+    assert first[2] == [20.0, 14.0, 10.0]
+    assert run(tmp_path, REGION.format(fields="'up', 'on'", amount=5)) == (1, 3, first[2])
+    other = run(tmp_path, REGION.format(fields="'on', 'up'", amount=5))
+    assert other == (1, 3, [40.0, *first[2][1:]])
+    assert run(tmp_path, REGION.format(fields="'up', 'on'", amount=6))[0] >= 2
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from numba import njit
 from region_kernels import KERNELS
 
 import engine
-from engine.pool.kernel import counters
+from engine.pool.machine_code import counters
 from engine.team.parts import part_of, parts_of_weights
 
 SIZE = 3

@@ -18,8 +18,8 @@ from engine.algorithms.groups.user_folds import GroupFold, label_of
 from engine.algorithms.inputs.arguments import is_arrow, run_call
 from engine.algorithms.reduction import Reduction
 from engine.algorithms.selection.arrow_take import take_arrow
+from engine.checks import whole_number
 from engine.memory.arrow import import_arrow
-from engine.pool.checks import whole_number
 
 if TYPE_CHECKING:
     from engine.pool.native import CallOptions

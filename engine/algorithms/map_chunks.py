@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.algorithms.inputs.arguments import is_arrow, run_call
 from engine.algorithms.inputs.operands import refuse_masked
-from engine.pool.checks import whole_number
+from engine.checks import whole_number
 from engine.pool.chunks import choose_grid, run_chunks
 from engine.pool.context import in_worker
 from engine.pool.functions import name_of

@@ -11,9 +11,9 @@ import numpy as np
 from engine.algorithms.inputs.arguments import is_arrow, run_call
 from engine.algorithms.inputs.operands import check_outputs, refuse_masked
 from engine.algorithms.phases.bodies import run_body
+from engine.checks import whole_number
 from engine.memory.arrays import empty, is_shared_array
 from engine.memory.ledger import count_copy
-from engine.pool.checks import whole_number
 from engine.pool.functions import compilable
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from engine.algorithms.phases.bodies import run_body
 from engine.algorithms.windows.neighbourhood import NeighbourhoodType
 from engine.algorithms.windows.rows_body import ROWS_AT_ONCE
 from engine.algorithms.windows.stencil_body import stencil_body
+from engine.checks import whole_number
 from engine.errors import KernelTypeError
 from engine.memory.arrays import empty, is_shared_array
 from engine.memory.ledger import count_copy
 from engine.pool.cells import Cell
-from engine.pool.checks import whole_number
 from engine.pool.functions import CompilableFunction, compilable, name_of
 from engine.pool.kernel import output_cells
 from kernels.loops.stencil import CONSTANT, NEAREST, PERIODIC, REFLECT

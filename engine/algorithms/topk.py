@@ -11,8 +11,8 @@ from engine.algorithms.inputs.arguments import is_arrow, run_call
 from engine.algorithms.sorting.buckets import collect, count_in_buckets, draw_sample
 from engine.algorithms.sorting.lines import lines_of
 from engine.algorithms.sorting.order import bits_of, order_of, sortable
+from engine.checks import whole_number
 from engine.memory.arrays import empty
-from engine.pool.checks import whole_number
 from kernels.loops.sorting.keys import keys_at
 
 if TYPE_CHECKING:

@@ -2,7 +2,8 @@
 
 A NumPy array leads to its lease by its bases.  An Arrow buffer does not, and neither
 does a buffer that some other library made of one.  So the leases of Arrow data, and
-those of blocks that came from other processes, are noted here.
+those of blocks that came from other processes, are noted here.  An array whose memory NumPy frees
+has no base either; leases of such memory are kept alive here, until NumPy frees it.
 """
 
 from __future__ import annotations
@@ -15,9 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from engine.memory.arrays import address_of
 from engine.memory.leases import Lease, watch, watched_at
 
-__all__ = ["lease_at", "lease_below", "note_lease"]
+__all__ = ["lease_at", "lease_below", "note_lease", "owned"]
+
+# Leases of memory that NumPy frees, by address: see `engine.memory.allocator`.
+owned: dict[int, Lease] = {}
 
 _starts: list[int] = []
 _lock = threading.Lock()
@@ -54,6 +59,8 @@ def lease_below(owner: Any) -> Lease | None:
     """Find the lease that keeps the memory of an array, or of a view of one, alive."""
     while not isinstance(owner, Lease):
         if isinstance(owner, np.ndarray):
+            if owner.flags.owndata:
+                return owned.get(address_of(owner))
             owner = owner.base
         elif isinstance(owner, memoryview):
             owner = owner.obj
@@ -63,7 +70,13 @@ def lease_below(owner: Any) -> Lease | None:
 
 
 def lease_at(address: int) -> Lease | None:
-    """Find the noted lease of the block in which an address lies."""
+    """Find the noted lease of the block in which an address lies, or that of an array's memory."""
+    return _noted_at(address) or next(
+        (one for start, one in list(owned.items()) if start <= address < start + one.nbytes), None
+    )
+
+
+def _noted_at(address: int) -> Lease | None:
     with _lock:
         at = bisect_right(_starts, address)
         while at > 0:

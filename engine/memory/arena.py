@@ -108,7 +108,8 @@ class Arena:
         self.base = family.base
         self.end = family.base + family.nbytes
         self._keep_bytes = int(system.physical_memory_bytes() * _KEEP_FRACTION)
-        self._lock = threading.Lock()
+        # Reentrant so that it can be told who has it: nobody acquires it twice.
+        self._lock = threading.RLock()
         self._warm = Extents()
         self._cached: dict[int, list[int]] = {}
         self._cached_bytes = 0
@@ -147,6 +148,24 @@ class Arena:
         lease: Lease = kind.from_address(self.base + offset)
         return lease
 
+    def is_in_hands_of_this_thread(self) -> bool:
+        """Tell whether this thread is in the middle of a change of the books.
+
+        The garbage collector may run there, and in it whatever code of the user's, which then must
+        not ask for a block.
+        """
+        # What threading.Condition asks of its lock as well.
+        held: bool = self._lock._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001
+        return held
+
+    def _check_turn(self) -> None:
+        if self.is_in_hands_of_this_thread():
+            message = (
+                "shared memory was asked for while it was being handed out, by a finalizer that "
+                "the garbage collector ran; make shared arrays elsewhere than in __del__"
+            )
+            raise RuntimeError(message)
+
     def take_back(self, block: tuple[int, int]) -> None:
         """Take a lent block back that this process was the last to hold; takes no lock."""
         self._returned.append(block)
@@ -170,6 +189,7 @@ class Arena:
 
     def _allocate(self, block_bytes: int, asked_bytes: int) -> int:
         """Take a block of a size class out of the books."""
+        self._check_turn()
         with self._lock:
             if self._returned:
                 self._collect()
@@ -193,6 +213,7 @@ class Arena:
 
     def statistics(self) -> ArenaStatistics:
         """Count what the arena holds now."""
+        self._check_turn()
         with self._lock:
             self.family.sweep()
             self._collect_lent()
@@ -207,6 +228,7 @@ class Arena:
 
     def trim(self) -> None:
         """Give every page that no array uses back to the system."""
+        self._check_turn()
         with self._lock:
             self.family.sweep()
             self._collect_lent()

@@ -1,16 +1,12 @@
-"""Kernels: a function compiled for given cells, and its machine code on the move.
+"""Kernels: a function compiled for given cells.
 
-The caller compiles; workers load the same machine code under the kernel's key.
-numba can serialise what its own disk cache needs, a `CompileResult`, by the
-private `_reduce` and `_rebuild`; the version bound in ``pyproject.toml`` and the
-tests in ``tests/test_kernel.py`` guard that.  Where code is tied to addresses of
-the caller (a global array of more than a megabyte, say), the function itself travels and the worker
-compiles it; `counters` shows that it happened.
+The caller compiles; workers load the same machine code under the kernel's key.  Where code is tied
+to addresses of the caller (a global array of more than a megabyte, say), the function itself
+travels and the worker compiles it; `counters` shows that it happened.
 """
 
 from __future__ import annotations
 
-import io
 import itertools
 import os
 import pickle
@@ -20,8 +16,6 @@ from typing import Any
 
 import numpy as np
 from numba import typeof, types
-from numba.core.compiler import CompileResult
-from numba.core.environment import Environment, lookup_environment
 from numba.core.errors import NumbaError
 from numba.core.registry import cpu_target
 from numba.np import numpy_support
@@ -32,13 +26,12 @@ from engine.pool.cells import Cell, scalar_cell
 from engine.pool.code_cache import entry_key, load_entry, store_entry, unpickled
 from engine.pool.functions import CompilableFunction, dump_function, load_function
 from engine.pool.loop import compile_inner
+from engine.pool.machine_code import MachineCode, counters, load_code, machine_code
 
 __all__ = [
     "Kernel",
     "Payload",
     "compile_kernel",
-    "counters",
-    "load_code",
     "load_kernel",
     "output_cells",
 ]
@@ -47,14 +40,6 @@ HINT_CHUNKS = (
     "Use parallel_map_chunks, which hands whole chunks to any Python callable, "
     "or convert the argument."
 )
-
-# What this process compiled and loaded; workers report theirs to the caller.
-counters = {
-    "kernels_compiled": 0,
-    "kernels_from_disk": 0,
-    "kernels_loaded": 0,
-    "kernels_recompiled": 0,
-}
 
 _keys = itertools.count(1)
 
@@ -106,10 +91,7 @@ class Kernel:
         Whether a validity bit comes before the inputs.
     address : int
         Of the native inner loop in this process.
-    result : CompileResult
-        Keeps the machine code.
-    code : bytes or None
-        Machine code as it travels; None if it is tied to this process.
+    code : MachineCode
     cost_ns : float
         Measured time per index on one core; 0 while it is unknown.
     """
@@ -119,8 +101,7 @@ class Kernel:
     outputs: tuple[Cell, ...]
     masked: bool
     address: int
-    result: Any
-    code: bytes | None
+    code: MachineCode
     function: CompilableFunction
     cost_ns: float = 0.0
     _payload: Payload | None = field(default=None, repr=False)
@@ -143,8 +124,8 @@ class Kernel:
             return self._payload
 
     def _serialise(self) -> bytes:
-        if self.code is not None:
-            return self.code
+        if self.code.data is not None:
+            return pickle.dumps(("code", self.code.data))
         recipe = (self.function.dispatcher, self.inputs, self.outputs, self.masked)
         try:
             return pickle.dumps(("recipe", dump_function(recipe)))
@@ -163,41 +144,6 @@ def native_address(result: Any) -> int:
     return address
 
 
-class _CodeUnpickler(pickle.Unpickler):
-    """Reads a compile result without importing the module that its function is from.
-
-    numba's own way imports it for the module's globals, which only object mode needs.
-    In a worker that would run the user's module, with all its side effects, and fail
-    for functions made by exec or in a place that only the caller can import from.
-    """
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("numba.core.environment", "_rebuild_env"):
-            return _bare_environment
-        return super().find_class(module, name)
-
-
-def _bare_environment(_module_name: str, constants: Any, name: str) -> Environment:
-    """Make a numba environment that has constants but no globals."""
-    found = lookup_environment(name)
-    if found is not None:
-        return found
-    environment = Environment({})
-    environment.consts[:] = constants
-    environment.env_name = name
-    Environment._memo[name] = environment  # noqa: SLF001 - where numba looks it up
-    return environment
-
-
-def load_code(data: bytes) -> Any:
-    """Unpickle what holds a compile result, without its function's module."""
-    return _CodeUnpickler(io.BytesIO(data)).load()
-
-
-def _rebuilt(content: Any) -> Any:
-    return CompileResult._rebuild(cpu_target.target_context, *content)  # noqa: SLF001
-
-
 def load_kernel(data: bytes) -> tuple[int, Any]:
     """Make a kernel's code runnable in this process.
 
@@ -208,10 +154,10 @@ def load_kernel(data: bytes) -> tuple[int, Any]:
     keep : object
         Must be kept as long as the address is used.
     """
-    kind, content = load_code(data)
+    kind, content = pickle.loads(data)  # noqa: S301 - from the caller
     if kind == "code":
         counters["kernels_loaded"] += 1
-        result = _rebuilt(content)
+        result = load_code(content)
     else:
         counters["kernels_recompiled"] += 1
         dispatcher, inputs, outputs, masked = load_function(content)
@@ -239,48 +185,18 @@ def compile_kernel(
     with _locks["compile"]:
         kernel = function.kernels.get(key)
         if kernel is None:
-            result, code = _machine_code(function, inputs, outputs, masked=masked)
-            kernel = function.kernels[key] = Kernel(
-                function.name,
-                inputs,
-                outputs,
-                masked,
-                native_address(result),
-                result,
-                code,
-                function,
-            )
+
+            def compiled() -> Any:
+                return compile_inner(typeof(function.dispatcher), inputs, outputs, masked=masked)
+
+            try:
+                code = machine_code(entry_key(function, "kernel", *key), compiled)
+            except (NumbaError, TypeError, NotImplementedError) as error:
+                raise _not_compilable(function, inputs, error) from error
+            address = native_address(code.result)
+            kernel = Kernel(function.name, inputs, outputs, masked, address, code, function)
+            function.kernels[key] = kernel
     return kernel
-
-
-def _machine_code(
-    function: CompilableFunction,
-    inputs: tuple[Cell, ...],
-    outputs: tuple[Cell, ...],
-    *,
-    masked: bool,
-) -> tuple[Any, bytes | None]:
-    """Find a kernel's code on disk or compile it; the code itself, and as it travels."""
-    key = entry_key(function, "kernel", inputs, outputs, masked)
-    code = load_entry(key)
-    if code is not None:
-        try:
-            cpu_target.target_context.refresh()
-            result = _rebuilt(load_code(code)[1])
-        except Exception:  # noqa: BLE001 - whatever is in that file, it can be compiled
-            code = None
-        else:
-            counters["kernels_from_disk"] += 1
-            return result, code
-    try:
-        result = compile_inner(typeof(function.dispatcher), inputs, outputs, masked=masked)
-    except (NumbaError, TypeError, NotImplementedError) as error:
-        raise _not_compilable(function, inputs, error) from error
-    counters["kernels_compiled"] += 1
-    if not result.library.has_dynamic_globals:
-        code = pickle.dumps(("code", result._reduce()))  # noqa: SLF001
-        store_entry(key, code)
-    return result, code
 
 
 def output_cells(

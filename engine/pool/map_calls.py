@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any
 
+from engine.checks import whole_number
 from engine.pool.call_feeder import Feed
 from engine.pool.call_messages import APPLY, MAP, payload_of
 from engine.pool.call_results import WHOLE, IMapIterator, IMapUnorderedIterator, MapResult
 from engine.pool.call_tasks import MapSource, Task
-from engine.pool.checks import whole_number
 from engine.pool.context import in_worker
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from multiprocessing.pool import CLOSE, INIT, RUN, TERMINATE
 from typing import TYPE_CHECKING, Any, Self
 
 from engine import system
+from engine.checks import whole_number
 from engine.errors import PoolClosedError
 from engine.memory import arena as arena_module
 from engine.pool.board import Board
-from engine.pool.checks import whole_number
 from engine.pool.functions import dump_function
 from engine.pool.kernel import Payload
 from engine.pool.pool_calls import PoolCalls

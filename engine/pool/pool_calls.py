@@ -6,6 +6,7 @@ import os
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
+from engine.checks import whole_number
 from engine.pool.call_messages import APPLY, MAP, STARMAP, pack, payload_of
 from engine.pool.call_results import (
     AsyncResult,
@@ -16,7 +17,6 @@ from engine.pool.call_results import (
 )
 from engine.pool.call_tasks import Task
 from engine.pool.calls import Calls
-from engine.pool.checks import whole_number
 from engine.pool.context import in_worker
 from engine.pool.job import ATTEMPTS_MAX
 from engine.pool.map_calls import begin_imap, begin_map

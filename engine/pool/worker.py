@@ -36,7 +36,8 @@ from engine.pool.board import Board, withdraw
 from engine.pool.call_worker import CallRunner
 from engine.pool.claims import claim_chunk, finish_chunk, run_claims, serve
 from engine.pool.functions import load_function
-from engine.pool.kernel import counters, load_kernel
+from engine.pool.kernel import load_kernel
+from engine.pool.machine_code import counters
 from engine.pool.program import bind_there
 from engine.pool.tasks import ChunkTask
 

@@ -1,37 +1,26 @@
-"""One rank: how a worker runs a kernel as one of a team, and how the kernel gets there.
-
-A compiled kernel travels as its machine code with the function that it was compiled from, which a
-worker would compile again only for arguments of other types.
-"""
+"""One rank: how a worker runs a kernel as one of a team."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import pickle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba.core.compiler import CompileResult
-from numba.core.registry import cpu_target
 
 from engine.memory.addresses import lease_at
 from engine.memory.arrays import address_of, is_shared_array
 from engine.pool.call_messages import portable_error
-from engine.pool.kernel import counters, load_code
-from engine.team import compiled as compiled_team
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from engine.team.team import Team
 
-__all__ = ["TEAM", "CompiledRankKernel", "Outcome", "RankKernel", "kept"]
+__all__ = ["Outcome", "RankKernel", "kept"]
 
 Outcome = tuple[bool, Any, str]
 """Whether the kernel returned; what, or the exception that it raised; and what it printed."""
-
-TEAM = compiled_team.TEAM
 
 
 class RankKernel:
@@ -60,43 +49,6 @@ class RankKernel:
         finally:
             team.leave()
         return True, value, said.getvalue()
-
-
-class CompiledRankKernel(RankKernel):
-    """The same of a numba function, with its machine code.
-
-    Parameters
-    ----------
-    kernel : Dispatcher
-    result : CompileResult
-        Of the kernel, for the types of the call's arguments.
-    """
-
-    def __init__(self, kernel: Any, result: CompileResult) -> None:
-        super().__init__(kernel)
-        self._result = result
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Travel as function and code, or as the function alone if the code cannot."""
-        if self._result.library.has_dynamic_globals:
-            return _recompiled, (self.kernel, self._result.signature.args)
-        code = pickle.dumps(self._result._reduce())  # noqa: SLF001 - see `engine.pool.kernel`
-        return _loaded, (self.kernel, code)
-
-
-def _recompiled(kernel: Any, types: tuple[Any, ...]) -> RankKernel:
-    counters["kernels_recompiled"] += 1
-    # For types: a compilation for values would keep them in reference cycles until a collection.
-    kernel.compile(types)
-    return RankKernel(kernel)
-
-
-def _loaded(kernel: Any, code: bytes) -> RankKernel:
-    counters["kernels_loaded"] += 1
-    target = cpu_target.target_context
-    target.refresh()
-    kernel.add_overload(CompileResult._rebuild(target, *load_code(code)))  # noqa: SLF001
-    return RankKernel(kernel)
 
 
 def kept(value: Any) -> Any:

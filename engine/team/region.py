@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import typeof
 from numba.core.dispatcher import Dispatcher
-from numba.core.errors import NumbaError
 
+from engine.checks import seconds, whole_number
 from engine.errors import (
     KernelTypeError,
     TimeoutError,  # noqa: A004 - the name that its users know
 )
 from engine.memory.arrays import is_shared_array, share_array
 from engine.pool.call_messages import payload_of
-from engine.pool.checks import seconds, whole_number
 from engine.pool.context import in_worker
 from engine.pool.functions import dump_function, name_of
-from engine.pool.kernel import Payload, counters
+from engine.pool.kernel import Payload
 from engine.pool.pool import Pool, given_pool
 from engine.pool.preparations import preparations
 from engine.team.prepared import JointRegion, can_be_joint
-from engine.team.rank import TEAM, CompiledRankKernel, RankKernel, kept
+from engine.team.rank import RankKernel, kept
+from engine.team.rank_code import compiled_rank_kernel
 from engine.team.ranks import run_ranks
 from engine.team.team import Team
 from engine.team.words import RANKS_MAX
@@ -35,11 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["PreparedRegion", "parallel_region"]
-
-_HINT = (
-    "Private arrays arrive read-only: pass engine.share(array), or one made by engine.zeros, to "
-    "write to it. A plain Python function runs as it is."
-)
 
 # One region at a time on each pool: two whose ranks came in turns would wait for each other.
 _turns: weakref.WeakKeyDictionary[Pool, threading.Lock] = weakref.WeakKeyDictionary()
@@ -256,11 +251,11 @@ def _payload(kernel: Callable[..., Any], args: tuple[Any, ...]) -> Payload:
     if not isinstance(kernel, Dispatcher):
         # Found again by its bytes, which say what it refers to now.
         return payload_of(RankKernel(kernel))
-    types = (TEAM, *(_type_of(kernel, one, at) for at, one in enumerate(args)))
+    types = tuple(_type_of(kernel, one, at) for at, one in enumerate(args))
     known = _payloads.setdefault(kernel, {})
     found = known.get(types)
     if found is None or not found.is_here():
-        found = known[types] = Payload.of(dump_function(_compiled(kernel, types)))
+        found = known[types] = Payload.of(dump_function(compiled_rank_kernel(kernel, types)))
     return found
 
 
@@ -268,9 +263,8 @@ def _result_type(kernel: Any, args: tuple[Any, ...]) -> Any:
     """Compile a kernel and give the numba type of what it returns; None of a Python function."""
     if not isinstance(kernel, Dispatcher):
         return None
-    types = (TEAM, *(_type_of(kernel, one, at) for at, one in enumerate(args)))
-    _compiled(kernel, types)
-    return kernel.overloads[types].signature.return_type
+    types = tuple(_type_of(kernel, one, at) for at, one in enumerate(args))
+    return compiled_rank_kernel(kernel, types).returned
 
 
 def _type_of(kernel: Any, value: Any, at: int) -> Any:
@@ -283,23 +277,6 @@ def _type_of(kernel: Any, value: Any, at: int) -> Any:
             reason=f"argument {at} has no type that compiled code knows ({error})",
             hint="Pass numbers, arrays, tuples of them, and the engine's locks and the like.",
         ) from error
-
-
-def _compiled(kernel: Any, types: tuple[Any, ...]) -> RankKernel:
-    known = kernel.overloads.get(types)
-    if known is None:
-        try:
-            kernel.compile(types)
-        except (NumbaError, TypeError, NotImplementedError) as error:
-            raise KernelTypeError(
-                kernel=name_of(kernel),
-                argument_types=tuple(map(str, types)),
-                reason=f"numba says:\n{str(error).strip()}\n",
-                hint=_HINT,
-            ) from error
-        counters["kernels_compiled"] += 1
-        known = kernel.overloads[types]
-    return CompiledRankKernel(kernel, known)
 
 
 def _unlock_in_child() -> None:

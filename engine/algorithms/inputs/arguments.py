@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine.checks import seconds, whole_number
 from engine.memory.refs import private_in_reach
-from engine.pool.checks import seconds, whole_number
 from engine.pool.context import in_worker
 from engine.pool.job import ATTEMPTS_MAX
 from engine.pool.native import CallOptions

@@ -12,8 +12,8 @@ from engine.algorithms.inputs.arguments import is_arrow, run_call
 from engine.algorithms.inputs.kernel_errors import kernel_errors
 from engine.algorithms.inputs.operands import as_arrays
 from engine.algorithms.maps.elementwise import bind_map
+from engine.checks import whole_number
 from engine.memory.arrays import is_shared_array
-from engine.pool.checks import whole_number
 from engine.pool.chunk_length import CHUNKS_MAX, chunk_length
 from engine.pool.functions import compilable, name_of
 from engine.pool.handover import tune
