@@ -1,1 +1,1 @@
-"""Benchmarks: suites for asv, the reach table of the README, and a soak test."""
+"""Benchmarks: suites for asv, the comparison in the README, and a soak test."""

@@ -34,6 +34,8 @@ class Contest:
         For each peer the largest quotient of our time and its time that counts as reached, or None.
     rounds : int
         How often each is timed.
+    repeats : int
+        How many calls are timed at once, one after the other; more than one where they are short.
     end : callable
         Ends what the contenders hold.
     """
@@ -42,6 +44,7 @@ class Contest:
     calls: Mapping[str, Callable[[], object]]
     wanted: Mapping[str, float | None] = field(default_factory=dict)
     rounds: int = 1
+    repeats: int = 1
     end: Callable[[], object] = _nothing
 
     def close(self) -> None:
@@ -50,22 +53,26 @@ class Contest:
 
     def rows(self) -> list[Row]:
         """Time all contenders and return a row for each peer."""
-        return compared(self.work, median_times_s(self.calls, self.rounds), self.wanted)
+        medians_s = median_times_s(self.calls, self.rounds, self.repeats)
+        return compared(self.work, medians_s, self.wanted)
 
     def ratio_to(self, peer: str) -> float:
         """Return the quotient of the engine's time and a peer's."""
         calls = {name: self.calls[name] for name in (ENGINE, peer)}
-        medians_s = median_times_s(calls, self.rounds)
+        medians_s = median_times_s(calls, self.rounds, self.repeats)
         return medians_s[ENGINE] / medians_s[peer]
 
 
-def median_times_s(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Time every contender once a round and return the median of each, in seconds.
+def median_times_s(
+    contenders: Mapping[str, Callable[[], object]], rounds: int, repeats: int = 1
+) -> dict[str, float]:
+    """Time every contender once a round and return the median of each, in seconds a call.
 
     The contenders take turns, so that a slow minute of the machine is shared by all.  Each turn is
-    one call that is not timed and one that is: the first wakes the contender's own threads or
-    processes, sends those of the one before it to sleep, and brings its data into the caches, which
-    is how things stand in a loop.  Results are dropped before the next call, as a loop drops them.
+    one call that is not timed and `repeats` that are: the first wakes the contender's own threads
+    or processes, sends those of the one before it to sleep, and brings its data into the caches,
+    which is how things stand in a loop.  Results are dropped before the next call, as a loop drops
+    them.
     """
     times_s: dict[str, list[float]] = {name: [] for name in contenders}
     order = list(contenders)
@@ -77,7 +84,9 @@ def median_times_s(contenders: Mapping[str, Callable[[], object]], rounds: int) 
             call()
             gc.collect()
             started_s = time.perf_counter()
+            for _ in range(repeats - 1):
+                call()
             result = call()
-            times_s[name].append(time.perf_counter() - started_s)
+            times_s[name].append((time.perf_counter() - started_s) / repeats)
             del result
     return {name: statistics.median(taken) for name, taken in times_s.items()}

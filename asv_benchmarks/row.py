@@ -1,4 +1,4 @@
-"""A row of the reach table."""
+"""A row of the comparison's table."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ class Row:
     ----------
     work : str
         What was done.
-    ours, peer, ratio, wanted : str
-        What the engine and the peer measured, the quotient of the two, and the goal; a dash where
-        there is none.
+    ours, peer, wanted : str
+        What the engine and the peer measured, and the goal; a dash where there is none.
+    ratio : float or None
+        The quotient of the two.
     reached : bool or None
         Whether the goal was met; None where there is none, or it could not be measured here.
     """
@@ -27,14 +28,15 @@ class Row:
     work: str
     ours: str
     peer: str = "-"
-    ratio: str = "-"
+    ratio: float | None = None
     wanted: str = "-"
     reached: bool | None = None
 
     def cells(self) -> tuple[str, ...]:
         """Return the columns of the table."""
         verdict = {True: "yes", False: "no", None: "-"}[self.reached]
-        return (self.work, self.ours, self.peer, self.ratio, self.wanted, verdict)
+        ratio = "-" if self.ratio is None else f"{self.ratio:.2f}x"
+        return (self.work, self.ours, self.peer, ratio, self.wanted, verdict)
 
 
 def compared(
@@ -55,23 +57,16 @@ def compared(
     for (peer, most), text in zip(
         wanted_ratios.items(), itertools.chain([work], itertools.repeat("the same")), strict=False
     ):
+        wanted = "-" if most is None else f"≤ {most:.2f}x"
         if peer not in medians_s:
-            wanted = "-" if most is None else f"≤ {most:.2f}x"
-            rows.append(Row(text, _ms(ours_s), f"{peer}: not installed", wanted=wanted))
+            rows.append(Row(text, _time(ours_s), f"{peer}: not installed", wanted=wanted))
             continue
         ratio = ours_s / medians_s[peer]
-        rows.append(
-            Row(
-                text,
-                _ms(ours_s),
-                f"{peer} {_ms(medians_s[peer])}",
-                f"{ratio:.2f}x",
-                "-" if most is None else f"≤ {most:.2f}x",
-                None if most is None else ratio <= most,
-            )
-        )
+        reached = None if most is None else ratio <= most
+        theirs = f"{peer} {_time(medians_s[peer])}"
+        rows.append(Row(text, _time(ours_s), theirs, ratio, wanted, reached))
     return rows
 
 
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1e3:.1f} ms"
+def _time(seconds: float) -> str:
+    return f"{seconds * 1e6:.1f} µs" if seconds < 1e-3 else f"{seconds * 1e3:.1f} ms"

@@ -1,4 +1,4 @@
-"""The lines of the reach table: what the engine wants to be able to do, and whether it does.
+"""The lines of the comparison: what the engine wants to be able to do, and whether it does.
 
 Each line is a function ``line(*, quick) -> list of Row``, in a module named after what it measures.
 """
@@ -10,9 +10,11 @@ from collections.abc import Callable
 from asv_benchmarks.lines.arrow import line_arrow
 from asv_benchmarks.lines.calls import line_call, line_chunks
 from asv_benchmarks.lines.channel import line_handoff, line_small
+from asv_benchmarks.lines.compiling import line_first_call
 from asv_benchmarks.lines.compute import line_black_scholes, line_mandelbrot
 from asv_benchmarks.lines.counting import line_groupby, line_histogram
 from asv_benchmarks.lines.fresh import line_first_result
+from asv_benchmarks.lines.idle import line_idle
 from asv_benchmarks.lines.memory import line_memory
 from asv_benchmarks.lines.pools import line_pools
 from asv_benchmarks.lines.random import line_random
@@ -20,6 +22,7 @@ from asv_benchmarks.lines.reduce import line_reduce, line_scan
 from asv_benchmarks.lines.region import line_region
 from asv_benchmarks.lines.rolling import line_rolling
 from asv_benchmarks.lines.selection import line_filter, line_take
+from asv_benchmarks.lines.small import line_short
 from asv_benchmarks.lines.soaked import line_deaths
 from asv_benchmarks.lines.sort import line_sort
 from asv_benchmarks.lines.stencil import line_stencil
@@ -36,7 +39,10 @@ LINES: dict[str, Callable[..., list[Row]]] = {
     "stream": line_stream,
     "arrow": line_arrow,
     "call": line_call,
+    "short": line_short,
+    "first-call": line_first_call,
     "first-result": line_first_result,
+    "idle": line_idle,
     "deaths": line_deaths,
     "chunks": line_chunks,
     "memory": line_memory,

@@ -13,7 +13,7 @@ from asv_benchmarks.row import Row
 
 __all__ = ["line_call", "line_chunks", "successor"]
 
-_CALL_US_MAX = 15.0
+_CALL_US_MAX = 8.0
 _CHUNK_US_MAX = 1.0
 
 

@@ -100,7 +100,7 @@ def line_handoff(*, quick: bool) -> list[Row]:
                 f"80 MB of private memory through a {name}, from put to get",
                 f"{private_s * 1e3:.1f} ms",
                 f"one copy {copy_s * 1e3:.1f} ms",
-                f"{ratio:.2f}x",
+                ratio,
                 f"≤ {_PRIVATE_RATIO_MAX}x",
                 ratio <= _PRIVATE_RATIO_MAX,
             ),
@@ -144,7 +144,7 @@ def line_small(*, quick: bool) -> list[Row]:
                 f"a small object through a {name}, of {count:,} in a row",
                 f"{ours_us:.1f} µs",
                 f"multiprocessing {theirs_us:.1f} µs",
-                f"{ratio:.2f}x",
+                ratio,
                 f"≤ {wanted}x",
                 ratio <= wanted,
             )

@@ -48,13 +48,13 @@ def _prange_mandelbrot(
             out[row, column] = mandelbrot(re[column], im[row])
 
 
-def contest_black_scholes(*, quick: bool) -> Contest:
+def contest_black_scholes(*, quick: bool, is_private: bool = False) -> Contest:
     """Price calls and puts: even work, some 50 ns an element."""
     use_threads()
     count = 20_000 if quick else 4_000_000
     rng = np.random.default_rng(_SEED)
     spot, strike, years = (
-        engine.share(rng.uniform(low, high, count))
+        rng.uniform(low, high, count) if is_private else engine.share(rng.uniform(low, high, count))
         for low, high in ((10.0, 50.0), (10.0, 50.0), (0.1, 2.0))
     )
     ours = engine.empty(count), engine.empty(count)
@@ -66,13 +66,19 @@ def contest_black_scholes(*, quick: bool) -> Contest:
     for call in calls.values():
         call()
     np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
-    work = f"Black-Scholes, call and put, {count:,} float64"
-    return Contest(work, calls, {"prange": 1.05}, rounds=1 if quick else 15)
+    where = "private" if is_private else "shared"
+    work = f"Black-Scholes, call and put, {count:,} float64, {where} inputs"
+    wanted = {"prange": 1.1 if is_private else 1.0}
+    return Contest(work, calls, wanted, rounds=1 if quick else 15)
 
 
 def line_black_scholes(*, quick: bool) -> list[Row]:
-    """Price options."""
-    return contest_black_scholes(quick=quick).rows()
+    """Price options that are in shared memory, and such that are not."""
+    return [
+        row
+        for is_private in (False, True)
+        for row in contest_black_scholes(quick=quick, is_private=is_private).rows()
+    ]
 
 
 def contest_mandelbrot(*, quick: bool, is_symmetric: bool = False) -> Contest:

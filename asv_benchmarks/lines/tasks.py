@@ -56,7 +56,7 @@ def line_pool_map(*, quick: bool) -> list[Row]:
             f"`pool.map(f, range({count:,}))` with an f of next to no work",
             f"{mapped_s['engine'] * _MS:.2f} ms",
             f"multiprocessing {mapped_s['multiprocessing'] * _MS:.2f} ms",
-            f"{ratio:.2f}x",
+            ratio,
             f"≤ {_MAP_RATIO_MAX}x",
             ratio <= _MAP_RATIO_MAX,
         ),
@@ -64,6 +64,6 @@ def line_pool_map(*, quick: bool) -> list[Row]:
             "`pool.apply(f, (1,))`",
             f"{applied_s['engine'] * _MS:.2f} ms",
             f"multiprocessing {applied_s['multiprocessing'] * _MS:.2f} ms",
-            f"{applied_s['engine'] / applied_s['multiprocessing']:.2f}x",
+            applied_s["engine"] / applied_s["multiprocessing"],
         ),
     ]

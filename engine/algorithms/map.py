@@ -101,9 +101,9 @@ def parallel_map(
     if not arrays:
         message = "parallel_map needs at least one array to map over"
         raise TypeError(message)
-    plain = out is None and dtype is None and grain is None and timeout is None and not progress
+    plain = dtype is None and grain is None and timeout is None and not progress
     if plain and (pool is None or getattr(pool, "takes_small_calls", False)):
-        result = map_small(func, arrays, pool)
+        result = map_small(func, arrays, out, pool)
         if result is not None:
             return result
     return run_call(

@@ -51,6 +51,11 @@ _INDEX_NS_MAX = 1_000_000
 # Sharing is taken to cost so much until it has been measured.
 _AWAKE_NS, _PARKED_NS = 20_000, 100_000
 
+# A short run seems dearer than it is when it is shared, and would be shared for ever: so of those
+# that cost less than so many times the least that is worth it, one in so many is not shared.
+_TRIAL_FACTOR = 8
+_TRIAL_RUNS = 64
+
 # Words of a plan, behind those of any planned job.
 _ME = OWN_WORDS  # address of the words of the caller as one of those who claim
 SEGMENT = OWN_WORDS + 1
@@ -60,7 +65,8 @@ _CUT_AWAKE_NS = OWN_WORDS + 4  # dearer runs are shared if a worker is awake,
 _CUT_PARKED_NS = OWN_WORDS + 5  # and dearer ones than this in any case
 _ENDED_NS = OWN_WORDS + 6  # when the last run ended
 _BURST_NS = OWN_WORDS + 7  # a run that begins so soon after the last is one of many
-_OWN_COUNT = 8
+_RUNS = OWN_WORDS + 8  # how often it was run
+_OWN_COUNT = 9
 MORE_WORDS = OWN_WORDS + _OWN_COUNT  # what derived kinds have beside these
 
 
@@ -68,7 +74,9 @@ MORE_WORDS = OWN_WORDS + _OWN_COUNT  # what derived kinds have beside these
 def _learn(plan, cost_ns):
     """Take a measured cost into the average."""
     before = load(plan + WORD * COST_NS)
-    store_after(plan + WORD * COST_NS, cost_ns if before == 0 else (7 * before + 3 * cost_ns) // 10)
+    # A run that was interrupted says little about the next.
+    cost_ns = min(cost_ns, 2 * before + 1)
+    store_after(plan + WORD * COST_NS, (7 * before + 3 * cost_ns) // 10)
 
 
 @njit(types.boolean(types.intp), nogil=True, cache=True)
@@ -76,7 +84,11 @@ def _compute_alone(plan):
     """Compute everything here if that is less work than sharing it; tell whether it was."""
     begun = monotonic_ns()
     cost_ns = load(plan + WORD * COST_NS)
-    if cost_ns > load(plan + WORD * _CUT_AWAKE_NS):
+    cut_ns = load(plan + WORD * _CUT_AWAKE_NS)
+    runs = load(plan + WORD * _RUNS)
+    store_after(plan + WORD * _RUNS, runs + 1)
+    is_trial = cost_ns < _TRIAL_FACTOR * cut_ns and runs % _TRIAL_RUNS == _TRIAL_RUNS - 1
+    if cost_ns > cut_ns and not is_trial:
         workers = load(plan)
         # A worker that was rung in a burst of calls comes too late for this one and stays
         # awake for the next.
@@ -90,7 +102,10 @@ def _compute_alone(plan):
     program, scratch = program_of(plan)
     run_range(program, scratch, 0, load(plan + WORD * TOTAL))
     ended = monotonic_ns()
-    _learn(plan, ended - begun)
+    if is_trial:
+        store_after(plan + WORD * COST_NS, max(ended - begun, 1))
+    else:
+        _learn(plan, ended - begun)
     store_after(plan + WORD * _ENDED_NS, ended)
     return True
 

@@ -35,8 +35,15 @@ __all__ = ["map_small"]
 _ALONE_NS = 3_000
 
 
-def map_small(func: Callable[..., Any], arrays: tuple[Any, ...], pool: Pool | None) -> Any:
+def map_small(
+    func: Callable[..., Any], arrays: tuple[Any, ...], out: Any, pool: Pool | None
+) -> Any:
     """Map a known function over dense arrays; None if it takes the longer way.
+
+    Parameters
+    ----------
+    out : object
+        As the user gave it.
 
     Concurrency: any thread.
     """
@@ -65,14 +72,44 @@ def map_small(func: Callable[..., Any], arrays: tuple[Any, ...], pool: Pool | No
         pool = None
     if pool is None and cost_ns > ALONE_NS:
         return None
-    results = [dense(shape, dtype, count) for dtype in typed.result_dtypes]
     addresses = [address_of(one) for one in arrays]
+    if out is None:
+        results = [dense(shape, dtype, count) for dtype in typed.result_dtypes]
+    else:
+        results = [*out] if type(out) is tuple else [out]
+        if not _can_be_written(results, typed, shape, arrays, addresses):
+            return None
     addresses += [address_of(one) for one in results]
     if pool is None or not run_dense(pool, kernel, (arrays, results), addresses, count):
         if cost_ns > ALONE_NS:
             return None
         _run_here(kernel, addresses, count)
     return tuple(results) if typed.is_tuple else results[0]
+
+
+def _can_be_written(
+    results: list[Any],
+    typed: TypedKernel,
+    shape: tuple[int, ...],
+    arrays: tuple[Any, ...],
+    addresses: list[int],
+) -> bool:
+    """Tell whether arrays of the user's are what would have been made, apart from the inputs."""
+    if len(results) != len(typed.result_dtypes):
+        return False
+    spans = [(at, at + one.nbytes) for at, one in zip(addresses, arrays, strict=True)]
+    for one, dtype in zip(results, typed.result_dtypes, strict=True):
+        if type(one) is not np.ndarray or one.shape != shape or one.dtype != dtype:
+            return False
+        flags = one.flags
+        start = address_of(one)
+        stop = start + one.nbytes
+        if not (flags.c_contiguous and flags.writeable) or any(
+            start < end and begin < stop for begin, end in spans
+        ):
+            return False
+        spans.append((start, stop))
+    return True
 
 
 def _run_here(kernel: Kernel, addresses: list[int], count: int) -> None:

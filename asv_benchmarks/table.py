@@ -1,8 +1,8 @@
-"""Measure every line of the reach table.
+"""Measure the engine beside its peers, and put what comes out into README.md and a chart.
 
-    python -m asv_benchmarks.reach                  all lines, as a Markdown table
-    python -m asv_benchmarks.reach --only stream    one of them
-    python -m asv_benchmarks.reach --write-readme   all lines, into README.md
+    python -m asv_benchmarks.table                  all lines, into README.md and docs/chart.svg
+    python -m asv_benchmarks.table --only stream    one of them, printed
+    python -m asv_benchmarks.table --quick          small sizes, printed: tries, not measures
 
 Peers run in the same process and in turns with the engine; every number is a median.  A line
 during which others used the machine is measured again; if they still did, the table says so, and
@@ -21,13 +21,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import engine
+from asv_benchmarks.chart import chart
 from asv_benchmarks.lines import LINES, Row
 from asv_benchmarks.lines.peers import start_workers
 from asv_benchmarks.quiet import OTHERS_SHARE_MAX, others_share, wait_for_quiet
 
 __all__ = ["machine", "main", "table", "with_table"]
 
-_README = Path(__file__).resolve().parent.parent / "README.md"
+_ROOT = Path(__file__).resolve().parent.parent
+_README = _ROOT / "README.md"
+_CHART = _ROOT / "docs" / "chart.svg"
 _BEGIN = "<!-- table -->"
 _END = "<!-- /table -->"
 _QUIET_WAIT_S_MAX = 30.0
@@ -50,7 +53,7 @@ def machine() -> str:
     versions = ", ".join(f"{name} {_version(name)}" for name in names)
     memory_gb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
     return (
-        f"Measured on {datetime.now(UTC):%Y-%m-%d} by `python -m asv_benchmarks.reach` on "
+        f"Measured on {datetime.now(UTC):%Y-%m-%d} by `python -m asv_benchmarks.table` on "
         f"{_cpu_model()}, {engine.cpu_count()} cores, {memory_gb:.0f} GB, Linux "
         f"{platform.release().split('-')[0]}; Python {platform.python_version()}, {versions}."
     )
@@ -74,13 +77,11 @@ def with_table(text: str, content: str) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the lines asked for; return 1 if one of them was not reached."""
-    parser = argparse.ArgumentParser(prog="python -m asv_benchmarks.reach")
+    parser = argparse.ArgumentParser(prog="python -m asv_benchmarks.table")
     parser.add_argument("--only", choices=LINES, metavar="NAME", help=", ".join(LINES))
     parser.add_argument("--quick", action="store_true", help="small sizes: tries, not measures")
-    parser.add_argument("--write-readme", action="store_true", help="put the table into README.md")
     options = parser.parse_args(arguments)
-    if options.write_readme and (options.only or options.quick):
-        parser.error("the README shows all lines, in full size")
+    is_whole = not (options.only or options.quick)
     rows: list[Row] = []
     disturbed: list[str] = []
     for name in [options.only] if options.only else LINES:
@@ -96,11 +97,12 @@ def main(arguments: list[str] | None = None) -> int:
     if disturbed:
         content += f" Others were using the machine during {', '.join(disturbed)}."
     sys.stdout.write(content + "\n")
-    if options.write_readme and disturbed:
+    if is_whole and disturbed:
         sys.stderr.write("README.md was not changed: measure when the machine is idle\n")
-    elif options.write_readme:
+    elif is_whole:
         text = _README.read_text(encoding="utf-8")
         _README.write_text(with_table(text, content), encoding="utf-8")
+        _CHART.write_text(chart(rows, machine()), encoding="utf-8")
     return int(any(row.reached is False for row in rows))
 
 
