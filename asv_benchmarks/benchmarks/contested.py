@@ -10,7 +10,9 @@ from asv_benchmarks.lines.peers import start_workers
 __all__ = ["contested"]
 
 
-def contested(name: str, make: Callable[..., Contest], peers: Sequence[str]) -> type:
+def contested(
+    name: str, make: Callable[..., Contest], peers: Sequence[str], *, calls: int = 1
+) -> type:
     """Make a class of asv's: ``time_job``, ``peakmem_job`` and ``track_ratio`` by contender.
 
     Parameters
@@ -21,6 +23,8 @@ def contested(name: str, make: Callable[..., Contest], peers: Sequence[str]) -> 
         ``make(quick=...)`` returns the contest.
     peers : sequence of str
         The contenders besides the engine.  One that is not installed is passed over.
+    calls : int
+        How many are timed at once; more than one where they take microseconds.
     """
 
     class Contested:
@@ -28,8 +32,7 @@ def contested(name: str, make: Callable[..., Contest], peers: Sequence[str]) -> 
         param_names = ("contender",)
         quick = False
         timeout = 600
-        # Calls take milliseconds, and each one counts.
-        number = 1
+        number = calls
         repeat = (3, 20, 10.0)
         warmup_time = 0.5
 

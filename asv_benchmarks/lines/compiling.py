@@ -18,7 +18,7 @@ import engine
 from asv_benchmarks.lines.peers import start_workers
 from asv_benchmarks.row import Row
 
-__all__ = ["first_call_s", "line_first_call"]
+__all__ = ["first_call_s", "line_first_call", "nothing_on_disk"]
 
 _RATIO_MAX = 1.1
 _numbers = itertools.count(1)
@@ -42,7 +42,8 @@ def _new_kernel() -> Callable[[float], float]:
 
 
 @contextlib.contextmanager
-def _nothing_on_disk() -> Iterator[None]:
+def nothing_on_disk() -> Iterator[None]:
+    """Switch the cache of machine code off."""
     before = os.environ.get("NUMCREW_CACHE_DIR")
     os.environ["NUMCREW_CACHE_DIR"] = ""
     try:
@@ -79,7 +80,7 @@ def line_first_call(*, quick: bool) -> list[Row]:
     """Time first calls on two workers and on eight, in turns with the compilation alone."""
     x = engine.share(np.linspace(0.0, 1.0, 6_400))
     rows = []
-    with _nothing_on_disk():
+    with nothing_on_disk():
         _compilation_s()
         for processes in (2, 8):
             with engine.Pool(processes) as pool:
