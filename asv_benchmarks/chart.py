@@ -62,7 +62,7 @@ def chart(rows: Sequence[Row], machine: str) -> str:
         axes.axvline(1.0, color="black", linewidth=0.8)
         axes.set(
             xscale="log",
-            xlim=(_LEAST, 4),
+            xlim=(_LEAST, 3),
             yticks=list(places),
             yticklabels=labels,
             ylim=(len(ratios) - 0.5, -0.5),
@@ -71,7 +71,7 @@ def chart(rows: Sequence[Row], machine: str) -> str:
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}x")
         figure.text(0.01, 0.002, machine, fontsize=6)
         figure.subplots_adjust(
-            left=0.48, right=0.97, top=0.995, bottom=0.8 / figure.get_figheight()
+            left=0.55, right=0.97, top=0.995, bottom=0.8 / figure.get_figheight()
         )
         drawn = io.StringIO()
         figure.savefig(drawn, format="svg", metadata={"Date": None})
