@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -198,19 +199,102 @@ def test_folders_that_cannot_be_used(tmp_path):
 
 
 def test_old_entries_go(tmp_path, monkeypatch):
-    """Those that were not used for longest, when there is too much."""
-    monkeypatch.setenv("NUMCREW_CACHE_DIR", str(tmp_path / "cache"))
+    """Those that were not used for longest, when there is too much; and nothing of others."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("NUMCREW_CACHE_DIR", str(folder))
     monkeypatch.setattr(code_cache, "_BYTES_MAX", 10_000)
+    names = [hashlib.sha256(bytes([number])).hexdigest() for number in range(10)]
+    folder.mkdir(mode=0o700)
+    others = [folder / name for name in ("data.npy", "numcrew.code", f"{names[0]}.code.bak")]
+    for other in others:
+        other.write_bytes(bytes(20_000))
+        os.utime(other, (0, 0))
+    unfinished = [folder / "numcrew-a.part", folder / "numcrew-b.part"]
+    for one in unfinished:
+        one.write_bytes(b"")
+    os.utime(unfinished[0], (0, 0))
     for number in range(9):
-        code_cache.store_entry(f"{number}", bytes(1000))
-        path = tmp_path / "cache" / f"{number}.code"
-        os.utime(path, (number, number))
-    assert code_cache.load_entry("0") == bytes(1000)
-    code_cache.store_entry("9", bytes(1000))
-    left = {int(one.stem) for one in Path(tmp_path / "cache").iterdir()}
-    assert {0, 9} <= left
+        code_cache.store_entry(names[number], bytes(1000))
+        os.utime(folder / f"{names[number]}.code", (number, number))
+    assert code_cache.load_entry(names[0]) == bytes(1000)
+    code_cache.store_entry(names[9], bytes(1000))
+    left = {one.stem for one in folder.glob("*.code")} - {"numcrew"}
+    assert {names[0], names[9]} <= left
     assert len(left) <= 6
-    assert code_cache.load_entry("1") is None
+    assert code_cache.load_entry(names[1]) is None
+    assert all(other.exists() for other in others)
+    assert [one.exists() for one in unfinished] == [False, True]
+
+
+def test_entries_of_others_are_not_believed(tmp_path, monkeypatch):
+    """Nor links, nor what others may write to, wherever they are from."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("NUMCREW_CACHE_DIR", str(folder))
+    name = "a" * 64
+    code_cache.store_entry(name, b"content")
+    path = folder / f"{name}.code"
+    path.chmod(0o666)
+    assert code_cache.load_entry(name) is None
+    path.chmod(0o600)
+    assert code_cache.load_entry(name) == b"content"
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    assert code_cache.load_entry(name) is None
+
+
+def long_sum(k):
+    """The text of a function that is too long to be inlined."""
+    return "lambda a: " + " + ".join(f"(a * {k + n}.0) % {900 + k}.0" for n in range(70))
+
+
+def test_functions_of_forked_processes(tmp_path):
+    """They are numbered apart, so that both are right in a process that loads both."""
+    script = f"""
+import os, engine.pool.loop
+one = {long_sum(1)}
+two = {long_sum(2)}
+if os.environ["WHERE"] == "here":
+    report(engine.parallel_map(one, x), engine.parallel_map(two, x))
+else:
+    for function in one, two:
+        child = os.fork()
+        if child == 0:
+            engine.parallel_map(function, x)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+    report()
+"""
+    _, _, right = run(tmp_path, script, WHERE="here", NUMCREW_CACHE_DIR="")
+    run(tmp_path, script, WHERE="in children")
+    compiled, loaded, sums = run(tmp_path, script, WHERE="here")
+    assert sums == right
+    assert (compiled, loaded) == (0, 2)
+
+
+def test_functions_that_were_compiled_before(tmp_path):
+    """Before the engine was there: their names may be those of any other process's."""
+    early = """
+import numpy as np
+from numba import njit
+inner = njit({text})
+inner(1.0)
+"""
+    script = "report(engine.parallel_map(njit(lambda a: inner(a) + 1), x))"
+    right = []
+    for k in (1, 2):
+        text = early.format(text=long_sum(k)) + PRELUDE + script
+        path = tmp_path / "script.py"
+        path.write_text(text)
+        sums = []
+        for folder in ("", str(tmp_path / "cache"), str(tmp_path / "cache")):
+            environment = {**os.environ, "NUMCREW_CACHE_DIR": folder}
+            done = subprocess.run(
+                [sys.executable, path], env=environment, capture_output=True, text=True, check=True
+            )
+            sums.append(done.stdout.split()[2])
+        assert len(set(sums)) == 1
+        right += sums[:1]
+    assert right[0] != right[1]
 
 
 FACTOR = 2.0
@@ -239,6 +323,58 @@ def spread(a):
     return a + 1
 
 
+@vectorize(["f8(f8)"])
+def spread_to_doubles(a):
+    """Be a dufunc for given types."""
+    return a + 1
+
+
+@njit("f8(f8)")
+def declared(a):
+    """Take one type alone."""
+    return a + 1
+
+
+def test_functions_that_call_others_anew():
+    """One that was compiled goes on with what it called then."""
+
+    def calls(inner):
+        return njit(lambda a: inner(a) + 1)
+
+    compiled = calls(plain)
+    compiled(1.0)
+    assert fingerprint(compiled).is_late
+    assert not fingerprint(calls(quick)).is_late
+
+
+def test_overloads_of_others():
+    """What they make known functions mean is not taken in, so nothing is."""
+    script = """
+    from numba.extending import overload
+    import engine.pool.fingerprint as taker
+    f = njit(lambda a: a + 1)
+    before = taker.fingerprint(f) is None
+    def mine(a): pass
+    overload(mine)(lambda a: lambda a: a + 1)
+    report(np.array([before, taker.fingerprint(f) is None]))
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        assert run(Path(folder), script)[2] == [1.0]
+
+
+def test_results_whose_type_cannot_travel(tmp_path):
+    """It is inferred each time."""
+    script = """
+    def main():
+        from collections import namedtuple
+        Local = namedtuple("Local", "u v")
+        return engine.parallel_map(njit(lambda a: Local(a, a + 1)), x)
+    report(*main())
+    """
+    for _ in range(2):
+        assert run(tmp_path, script)[2] == [499_500.0, 500_500.0]
+
+
 def test_fingerprints():
     """Equal for equal functions, and different for all else that matters."""
     assert fingerprint(made(1)) == fingerprint(made(1))
@@ -248,7 +384,12 @@ def test_fingerprints():
     found = [fingerprint(made(one)) for one in values]
     assert None not in found
     assert len({one.digest for one in found}) == len(values)
-    for unknown in (object(), {}, np.ones(100_000), lambda a: a, os.getpid, Path):
-        assert fingerprint(made(unknown)) is None
+    fields = np.dtype([("a", "f8"), ("b", "f8")])
+    other = np.dtype({"names": ["a", "b"], "formats": ["f8", "f8"], "offsets": [8, 0]})
+    unknown = [object(), {}, np.ones(100_000), lambda a: a, os.getpid, Path, fields, other]
+    unknown += [np.zeros(2, fields), np.zeros(2, fields)[0], declared, spread_to_doubles]
+    for one in unknown:
+        assert fingerprint(made(one)) is None
+    assert fingerprint(declared) is None
     plain(1.0)
     assert fingerprint(plain).is_late

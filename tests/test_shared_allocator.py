@@ -261,6 +261,52 @@ def test_full_memory():
     ]
 
 
+SIGNALS = """
+import _thread, functools, operator, numpy as np, engine
+with engine.shared_allocator():
+    kept = np.ones(20_000)
+    # All of it is C code, so that the signal waits until there is Python code that can handle it.
+    calls = _thread.interrupt_main, functools.partial(np.ones, 20_000)
+    more = _thread.interrupt_main, functools.partial(kept.resize, 90_000, refcheck=False)
+    for one in (calls, more):
+        try:
+            try:
+                list(map(operator.call, one))
+            except MemoryError:
+                pass
+            for _ in range(1000):
+                pass
+        except KeyboardInterrupt:
+            print("interrupted", kept.sum())
+import gc; gc.collect()
+print(engine.statistics().memory.live_blocks)
+"""
+
+
+def test_signals_that_come_in_the_middle():
+    """Before the first line of our own code, which is where Python looks for them."""
+    program = Program("-c", SIGNALS)
+    said, errors = program.ends()
+    assert program.process.returncode == 0, errors
+    assert said.split() == ["interrupted", "20000.0"] * 2 + ["1"]
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda: np.log(np.zeros(LARGE)), FloatingPointError),
+        (lambda: np.fromiter(map(float, [*range(3 * LARGE), "x"]), float), ValueError),
+        (lambda: np.array([1.0] * LARGE + ["x"], dtype=float), ValueError),
+    ],
+)
+def test_errors_of_numpy_are_its_own(call, error):
+    """They are on their way when it frees what it had begun."""
+    before = blocks()
+    with engine.shared_allocator(), np.errstate(all="raise"), pytest.raises(error):
+        call()
+    assert blocks() == before
+
+
 ENDS = """
 import os, sys, numpy as np, engine
 with engine.shared_allocator():

@@ -72,7 +72,7 @@ def lease_below(owner: Any) -> Lease | None:
 def lease_at(address: int) -> Lease | None:
     """Find the noted lease of the block in which an address lies, or that of an array's memory."""
     return _noted_at(address) or next(
-        (one for start, one in list(owned.items()) if start <= address < start + one.nbytes), None
+        (one for start, one in owned.copy().items() if start <= address < start + one.nbytes), None
     )
 
 

@@ -8,7 +8,6 @@ them all: it is never freed.
 
 from __future__ import annotations
 
-import _thread
 import atexit
 import contextlib
 import ctypes
@@ -129,6 +128,13 @@ def _numpy_api() -> _NumpyApi:
     return _NumpyApi()
 
 
+def _entries() -> Any:
+    # Late, because it loads numba.
+    from engine.memory import allocator_entries
+
+    return allocator_entries
+
+
 # Everything that a handler is made of stays here for ever, and so do the handlers.
 _kept: list[Any] = []
 
@@ -136,9 +142,7 @@ _kept: list[Any] = []
 @functools.cache
 def _handler(bytes_min: int) -> Any:
     """Make the handler for a threshold: a capsule, as NumPy wants it."""
-    # Late, because it loads numba.
-    from engine.memory import allocator_entries as entries
-
+    entries = _entries()
     owner = arena_module.arena()
     words = np.zeros(entries.HANDLER_WORDS, np.int64)
     at = words.ctypes.data
@@ -156,7 +160,7 @@ def _handler(bytes_min: int) -> Any:
     for one in (words, handler, capsule):
         _keep_for_ever(one)
     # The last arrays die when there is no Python any more that could be called.
-    atexit.register(_make_harmless, words, entries)
+    atexit.register(_make_harmless, words)
     return capsule
 
 
@@ -174,66 +178,67 @@ def _address(callback: Any) -> int:
 def _callbacks() -> tuple[Any, Any, Any]:
     """Make what compiled code calls: ALLOCATE, MOVE and FREE."""
     word = ctypes.c_ssize_t
-    made = (
-        ctypes.CFUNCTYPE(word, word, word)(_allocate),
-        ctypes.CFUNCTYPE(word, word, word)(_move),
-        # Not a function of ours, in which Ctrl-C could keep a block from going back.
-        ctypes.CFUNCTYPE(None, word, word)(owned.pop),
-    )
+    kind = ctypes.CFUNCTYPE(None, word, word, word)
+    # The last is no function in Python, in which Ctrl-C could keep a lease from being removed.
+    made = (kind(_allocate), kind(_move), ctypes.CFUNCTYPE(None, word, word)(owned.pop))
     for one in made:
         _keep_for_ever(one)
     return made
 
 
-def _allocate(nbytes: int, _: int) -> int:
-    """Lease a block for an array; 0 if there is no room, OTHERWISE if this is no moment for it."""
+def _allocate(nbytes: int, _: int, answer: int) -> None:
+    """Lease a block for an array, and leave its address where compiled code looks for it."""
     lease = None
     try:
         owner = arena_module.arena()
         if owner.is_in_hands_of_this_thread():
-            return -1
+            _answer(answer, _entries().OTHERWISE)
+            return
         lease = owner.lease(nbytes)
         address: int = lease.address
         owned[address] = lease
-    except BaseException as error:  # noqa: BLE001 - see `_failed`
-        if lease is not None:
-            owned.pop(lease.address, None)
-        return _failed(error)
-    return address
+        _answer(answer, address)
+    except BaseException as error:  # noqa: BLE001 - see `_give_up`
+        _give_up(error, lease, answer)
 
 
-def _move(place: int, nbytes: int) -> int:
-    """Give an array another size; 0 if there is no room, and it stays."""
+def _move(place: int, nbytes: int, answer: int) -> None:
+    """Give an array another size, and leave its address where compiled code looks for it."""
     lease = None
     try:
         old = owned[place]
         if old.nbytes // 2 <= nbytes <= old.nbytes:
-            return place
+            _answer(answer, place)
+            return
         lease = arena_module.arena().lease(nbytes)
         kept_bytes = min(nbytes, old.nbytes)
         ctypes.memmove(lease.address, place, kept_bytes)
         count_copy("resize", kept_bytes)
         address: int = lease.address
         owned[address] = lease
-    except BaseException as error:  # noqa: BLE001 - see `_failed`
-        if lease is not None:
-            owned.pop(lease.address, None)
-        return _failed(error)
-    owned.pop(place)
-    return address
+        # The array is at one place or the other, whatever comes in between.
+        _answer(answer, address)
+        owned.pop(place)
+    except BaseException as error:  # noqa: BLE001 - see `_give_up`
+        _give_up(error, lease, answer)
 
 
-def _failed(error: BaseException) -> int:
-    """Say that there is no memory, which is all that NumPy can be told."""
-    if isinstance(error, KeyboardInterrupt):
-        # It comes again when this has returned.
-        _thread.start_new_thread(_thread.interrupt_main, ())
-    elif not isinstance(error, MemoryError):
-        raise error
-    return 0
+def _answer(place: int, value: int) -> None:
+    ctypes.c_ssize_t.from_address(place).value = value
 
 
-def _make_harmless(words: np.ndarray[Any, Any], entries: Any) -> None:
+def _give_up(error: BaseException, lease: Any, answer: int) -> None:
+    """Say that there is no memory, which is all that NumPy can be told.
+
+    After Ctrl-C nothing is said: compiled code then sees to it that it comes again.
+    """
+    _answer(answer, 0 if isinstance(error, KeyboardInterrupt) else _entries().FULL)
+    if lease is not None:
+        owned.pop(lease.address, None)
+
+
+def _make_harmless(words: np.ndarray[Any, Any]) -> None:
     """Make new arrays as always, and leave those of the arena to the end of the process."""
+    entries = _entries()
     words[entries.BYTES_MIN // words.itemsize] = np.iinfo(words.dtype).max
     words[[entries.MOVE // words.itemsize, entries.FREE // words.itemsize]] = 0

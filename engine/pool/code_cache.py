@@ -16,7 +16,9 @@ import functools
 import hashlib
 import os
 import pickle
+import re
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +35,13 @@ __all__ = ["entry_key", "load_entry", "store_entry", "unpickled"]
 _BYTES_MAX = 512 << 20
 
 _SUFFIX = ".code"
+_PART_PREFIX = "numcrew-"
+_PART_SUFFIX = ".part"
+_NAME = re.compile(r"[0-9a-f]{64}\.code|numcrew-.*\.part")
 _DIGEST_BYTES = 32
+
+# A file that was not finished for so long never will be.
+_PART_S_MAX = 3600.0
 
 
 @functools.cache
@@ -52,11 +60,8 @@ def _folder() -> Path | None:
         status = folder.stat()
     except OSError:
         return None
-    # What is loaded from there runs here: nobody else may write to it.
-    is_own = not hasattr(os, "getuid") or (
-        status.st_uid == os.getuid() and not status.st_mode & 0o022
-    )
-    return folder if is_own else None
+    # What is loaded from there runs here.
+    return folder if _is_own(status) else None
 
 
 def entry_key(function: CompilableFunction, *details: Any) -> str | None:
@@ -90,7 +95,7 @@ def load_entry(key: str | None) -> bytes | None:
         return None
     path = folder / f"{key}{_SUFFIX}"
     try:
-        data = path.read_bytes()
+        data = _read(path)
     except OSError:
         return None
     digest, content = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
@@ -101,6 +106,22 @@ def load_entry(key: str | None) -> bytes | None:
     return content
 
 
+def _read(path: Path) -> bytes:
+    """Read a file that is this user's own, whatever the folder was before."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    with open(descriptor, "rb") as file:  # noqa: PTH123 - of a descriptor
+        if not _is_own(os.fstat(file.fileno())):
+            return b""
+        return file.read()
+
+
+def _is_own(status: os.stat_result) -> bool:
+    """Tell whether something is this user's, and nobody else may write to it."""
+    return not hasattr(os, "getuid") or (
+        status.st_uid == os.getuid() and not status.st_mode & 0o022
+    )
+
+
 def store_entry(key: str | None, content: bytes) -> None:
     """Write an entry; does nothing if that cannot be."""
     folder = _folder() if key is not None else None
@@ -108,7 +129,9 @@ def store_entry(key: str | None, content: bytes) -> None:
         return
     written = None
     try:
-        with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as file:
+        with tempfile.NamedTemporaryFile(
+            dir=folder, prefix=_PART_PREFIX, suffix=_PART_SUFFIX, delete=False
+        ) as file:
             written = Path(file.name)
             file.write(hashlib.sha256(content).digest() + content)
         written.replace(folder / f"{key}{_SUFFIX}")
@@ -120,12 +143,16 @@ def store_entry(key: str | None, content: bytes) -> None:
 
 
 def _prune(folder: Path) -> None:
-    """Remove what was not used for longest if there is too much."""
+    """Remove what was not used for longest if there is too much; never what is not of ours."""
     found = []
     for path in folder.iterdir():
-        with contextlib.suppress(OSError):
-            status = path.stat()
-            found.append((status.st_mtime_ns, status.st_size, path))
+        if _NAME.fullmatch(path.name):
+            with contextlib.suppress(OSError):
+                status = path.stat()
+                if path.suffix == _SUFFIX:
+                    found.append((status.st_mtime_ns, status.st_size, path))
+                elif status.st_mtime < time.time() - _PART_S_MAX:
+                    path.unlink()
     total = sum(size for _, size, _ in found)
     if total <= _BYTES_MAX:
         return

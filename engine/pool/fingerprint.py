@@ -10,8 +10,10 @@ numba's own disk cache looks at the function's file only, and finds no change of
 from __future__ import annotations
 
 import builtins
+import functools
 import hashlib
 import os
+import struct
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +25,10 @@ import numba
 import numpy as np
 from numba import types
 from numba.core import config
+from numba.core.compiler import Compiler
 from numba.core.dispatcher import Dispatcher
 from numba.core.registry import cpu_target
+from numba.core.typing.templates import builtin_registry
 from numba.np.ufunc.dufunc import DUFunc
 
 __all__ = ["Fingerprint", "environment", "fingerprint"]
@@ -60,7 +64,14 @@ def environment() -> str:
     """Say what all machine code of this process depends on: versions, processor, settings."""
     settings = [
         f"{name}={getattr(config, name, None)!r}"
-        for name in ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT")
+        for name in (
+            "OPT",
+            "LOOP_VECTORIZE",
+            "SLP_VECTORIZE",
+            "BOUNDSCHECK",
+            "DEBUGINFO_DEFAULT",
+            "USING_SVML",
+        )
     ]
     return repr(
         (
@@ -76,19 +87,50 @@ def environment() -> str:
     )
 
 
+# Where this package and what is installed with it are: a module is not ours by its name alone.
+_HOME = Path(__file__).parents[2]
+
+
 def _own_source() -> list[tuple[str, int, int]]:
     """Tell this package's files apart from those of any other day."""
     found = []
     for name in _OURS:
-        if name in sys.modules:
-            top = Path(sys.modules[name].__file__ or "").parent
-            for folder, _, files in os.walk(top):
-                for file in files:
-                    if file.endswith(".py"):
-                        status = os.stat(f"{folder}/{file}")  # noqa: PTH116 - hundreds of them
-                        place = f"{folder.removeprefix(str(top))}/{file}"
-                        found.append((place, status.st_mtime_ns, status.st_size))
+        for folder, _, files in os.walk(_HOME / name):
+            for file in files:
+                if file.endswith(".py"):
+                    path = f"{folder}/{file}"
+                    status = os.stat(path)  # noqa: PTH116 - hundreds of them
+                    place = path.removeprefix(str(_HOME))
+                    found.append((place, status.st_mtime_ns, status.st_size))
     return sorted(found)
+
+
+@functools.cache
+def _is_from_home(name: str) -> bool:
+    """Tell whether a module of one of our names is ours."""
+    file = getattr(sys.modules.get(name), "__file__", None)
+    top = _top(name)
+    return top in _OURS and file is not None and Path(file).is_relative_to(_HOME / top)
+
+
+def _is_known_module(name: str) -> bool:
+    return _top(name) in _KNOWN or _is_from_home(name)
+
+
+@functools.lru_cache(maxsize=4)
+def _others_overload(_count: int) -> bool:
+    """Tell whether code of others says what known functions and methods mean to numba.
+
+    Which of them a function uses is not to be seen before it is compiled.
+    """
+    templates = (*builtin_registry.functions, *builtin_registry.attributes)
+    for one in templates:
+        function = getattr(one, "_overload_func", None)
+        # numba makes some of its own from texts, which belong to no module.
+        module = getattr(function, "__module__", None)
+        if module is not None and not _is_known_module(module):
+            return True
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +151,12 @@ class Fingerprint:
 
 def fingerprint(dispatcher: Any) -> Fingerprint | None:
     """Take in all that the machine code of a numba function depends on; None if that is unknown."""
+    if _others_overload(len(builtin_registry.functions) + len(builtin_registry.attributes)):
+        return None
     taker = _Taker()
     try:
         taker.take(dispatcher)
-    except (_UnknownError, RecursionError):
+    except Exception:  # noqa: BLE001 - objects of the user's may do anything when looked at
         return None
     return Fingerprint(taker.digest(), taker.is_late)
 
@@ -124,7 +168,6 @@ class _Taker:
         self._hash = hashlib.sha256()
         self._seen: dict[int, int] = {}
         self._modules: set[tuple[ModuleType, frozenset[str]]] = set()
-        self._is_compiled = False
         self.is_late = False
 
     def digest(self) -> str:
@@ -139,12 +182,11 @@ class _Taker:
     def take(self, value: Any, names: frozenset[str] = frozenset()) -> None:
         """Take in a value, and of a module the attributes that a function names."""
         kind = type(value)
-        if kind in (*_PLAIN, tuple, frozenset, list) or isinstance(value, np.ndarray | np.generic):
-            self.is_late |= self._is_compiled
-        if kind in _PLAIN:
+        if kind in (float, complex):
             # The sign of a zero and the payload of a NaN are parts of what is compiled.
-            exact = value.hex() if kind is float else repr(value)
-            self._put(kind.__name__, exact)
+            self._put(kind.__name__, struct.pack("<2d", value.real, value.imag))
+        elif kind in _PLAIN:
+            self._put(kind.__name__, repr(value))
         elif kind in (tuple, frozenset, list):
             members = sorted(value, key=repr) if kind is frozenset else value
             self._put(kind.__name__, len(members))
@@ -153,7 +195,7 @@ class _Taker:
         elif isinstance(value, np.ndarray | np.generic):
             self._take_numbers(value)
         elif isinstance(value, np.dtype):
-            self._put("dtype", value.descr if value.names else value.str)
+            self._put("dtype", _name_of(value))
         elif isinstance(value, types.Type) and _top(kind.__module__) == "numba":
             self._put(kind.__name__, str(value))
         elif isinstance(value, ModuleType):
@@ -172,12 +214,12 @@ class _Taker:
         if array.dtype.hasobject or array.nbytes > _ARRAY_BYTES_MAX:
             raise _UnknownError
         order = [array.flags.c_contiguous, array.flags.f_contiguous, array.flags.aligned]
-        self._put(type(value).__name__, array.dtype.str, array.shape, order, array.tobytes())
+        self._put(type(value).__name__, _name_of(array.dtype), array.shape, order, array.tobytes())
 
     def _take_module(self, module: ModuleType, names: frozenset[str]) -> None:
         """Take in a module by its name, and what is reached through it by value."""
         self._put("module", module.__name__)
-        if _top(module.__name__) in (*_KNOWN, *_OURS) or (module, names) in self._modules:
+        if _is_known_module(module.__name__) or (module, names) in self._modules:
             return
         self._modules.add((module, names))
         for name in sorted(names):
@@ -203,12 +245,18 @@ class _Taker:
             raise _UnknownError
         dispatcher = function
         options = dispatcher.targetoptions
-        if options.get("parallel") or getattr(dispatcher, "locals", None):
+        if (
+            options.get("parallel")
+            or getattr(dispatcher, "locals", None)
+            # Compiled for signatures of the user's, and what these make of its arguments.
+            or not getattr(dispatcher, "_can_compile", True)
+            or getattr(value, "_frozen", False)
+            or _pipeline_of(dispatcher) is not Compiler
+        ):
             raise _UnknownError
         self._put("dispatcher", sorted(options.items(), key=repr))
         function = dispatcher.py_func
         self._put(function.__name__)
-        self._is_compiled = False
         self._take_code(function.__code__)
         self.take(function.__defaults__)
         self.take(tuple(sorted((function.__kwdefaults__ or {}).items())))
@@ -219,24 +267,29 @@ class _Taker:
                 content = cell.cell_contents
             except ValueError:
                 raise _UnknownError from None
-            self._is_compiled = was_compiled
-            self.take(content, names)
+            self._refer(content, names, was_compiled=was_compiled)
         self._take_globals(function, names, was_compiled=was_compiled)
-        self._is_compiled = False
+
+    def _refer(self, value: Any, names: frozenset[str], *, was_compiled: bool) -> None:
+        """Take in what a function refers to, which may have been something else before."""
+        is_fixed = _is_known(value) or (
+            isinstance(value, ModuleType) and _is_known_module(value.__name__)
+        )
+        self.is_late |= was_compiled and not is_fixed
+        self.take(value, names)
 
     def _take_globals(
         self, function: FunctionType, names: frozenset[str], *, was_compiled: bool
     ) -> None:
         """Take in what a function's global names stand for."""
         home = sys.modules.get(function.__module__ or "")
-        if home is not None and function.__globals__ is vars(home) and _top(home.__name__) in _OURS:
+        if home is not None and function.__globals__ is vars(home) and _is_from_home(home.__name__):
             self._put("ours", home.__name__)
             return
         for name in sorted(names):
             if name in function.__globals__:
                 self._put("global", name)
-                self._is_compiled = was_compiled
-                self.take(function.__globals__[name], names)
+                self._refer(function.__globals__[name], names, was_compiled=was_compiled)
             elif hasattr(builtins, name):
                 self._put("builtin", name)
 
@@ -259,6 +312,18 @@ def _names(code: CodeType) -> set[str]:
     return found
 
 
+def _pipeline_of(dispatcher: Any) -> Any:
+    """Give the class of a function's compiler; those of dufuncs cannot choose one."""
+    return getattr(getattr(dispatcher, "_compiler", None), "pipeline_class", Compiler)
+
+
+def _name_of(dtype: np.dtype[Any]) -> str:
+    """Name a dtype that its name tells all of."""
+    if dtype.names or dtype.subdtype:
+        raise _UnknownError
+    return dtype.str
+
+
 def _top(module: str) -> str:
     return module.partition(".")[0]
 
@@ -270,7 +335,7 @@ def _is_known(value: Any) -> bool:
     module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
     if not (isinstance(module, str) and isinstance(name, str)):
         return False
-    if _top(module) not in (*_KNOWN, *_OURS):
+    if not _is_known_module(module):
         return False
     found: Any = sys.modules.get(module)
     for part in name.split("."):

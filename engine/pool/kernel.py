@@ -7,6 +7,7 @@ travels and the worker compiles it; `counters` shows that it happened.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import pickle
@@ -256,7 +257,10 @@ def _returned_type(function: CompilableFunction, inputs: tuple[Cell, ...]) -> An
         except (NumbaError, TypeError, NotImplementedError) as error:
             raise _not_compilable(function, inputs, error) from error
         returned = types.unliteral(call.return_type)
-        store_entry(key, pickle.dumps(returned))
+        if key is not None:
+            # A type that cannot be pickled is inferred each time.
+            with contextlib.suppress(Exception):
+                store_entry(key, pickle.dumps(returned))
     return returned
 
 

@@ -36,7 +36,7 @@ from engine.pool.cells import BIT, INDEX, Cell
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["INNER_ARGUMENTS", "compile_inner"]
+__all__ = ["INNER_ARGUMENTS", "OWN_IDS", "compile_inner"]
 
 _I8 = ir.IntType(8)
 _I64 = ir.IntType(64)
@@ -45,8 +45,19 @@ _WORD_BYTES = 8
 _HALF = np.dtype(np.float16).str
 
 # numba numbers functions from 1 in each process, and two functions of one name and number are one
-# to the linker.  Code of other processes is loaded here, so the numbers begin anywhere.
-FunctionIdentity._unique_ids = itertools.count(int.from_bytes(os.urandom(5)) + 1)  # noqa: SLF001
+# to the linker.  Code of other processes is loaded here, so the numbers begin anywhere, but where
+# those of a process begin that has not come by here.
+_ID_BITS = 62
+OWN_IDS = 1 << _ID_BITS
+
+
+def _number_anew() -> None:
+    start = OWN_IDS + (int.from_bytes(os.urandom(7)) << (_ID_BITS - 56))
+    FunctionIdentity._unique_ids = itertools.count(start)  # noqa: SLF001
+
+
+_number_anew()
+os.register_at_fork(after_in_child=_number_anew)
 
 INNER_ARGUMENTS = (types.intp, types.intp, types.intp, types.intp)
 

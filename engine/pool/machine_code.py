@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import pickle
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from numba.core.environment import Environment, lookup_environment
 from numba.core.registry import cpu_target
 
 from engine.pool.code_cache import load_entry, store_entry
+from engine.pool.loop import OWN_IDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,10 +74,34 @@ def machine_code(key: str | None, compiled: Callable[[], CompileResult]) -> Mach
     counters["kernels_compiled"] += 1
     if result.library.has_dynamic_globals:
         return MachineCode(result, None)
-    # By cloudpickle, for the types of what `__main__` defines, as named tuples.
-    data = cloudpickle.dumps(result._reduce())  # noqa: SLF001 - see above
-    store_entry(key, data)
+    try:
+        # By cloudpickle, for the types of what `__main__` defines, as named tuples.
+        data = cloudpickle.dumps(result._reduce())  # noqa: SLF001 - see above
+    except Exception:  # noqa: BLE001 - of whatever class that is, the function travels instead
+        return MachineCode(result, None)
+    if key is not None and _has_own_names(result.library):
+        store_entry(key, data)
     return MachineCode(result, data)
+
+
+# Where numba's names of functions have the number that tells functions of one name apart.
+_NUMBER = re.compile(r"B\d+v(\d+)")
+# Those of one name are one function.
+_OURS = ("_ZN6engine", "_ZN7kernels")
+
+
+def _has_own_names(library: Any) -> bool:
+    """Tell whether no other process can have given other functions the names of these.
+
+    It can have where they were numbered from 1: before the engine was there, or by a process whose
+    code numba's own cache has.
+    """
+    for one in library.get_defined_functions():
+        number = _NUMBER.search(one.name)
+        is_ours = one.name.removeprefix("cfunc.").startswith(_OURS)
+        if number is not None and int(number[1]) < OWN_IDS and not is_ours:
+            return False
+    return True
 
 
 def load_code(data: bytes) -> CompileResult:

@@ -2,7 +2,7 @@
 
 A run is computed by the caller alone where telling a worker would take longer than the work.
 What that means on this machine is measured (`engine.pool.handover`), and what the work takes is
-learnt from every run, so a program that has become dearer is shared from its next run on.
+learnt from every run, so a program that has become dearer is shared some runs later.
 
 A worker that dies costs a run what it costs any job: the chunks that it has left are run again.
 """
@@ -75,7 +75,7 @@ def _learn(plan, cost_ns):
     """Take a measured cost into the average."""
     before = load(plan + WORD * COST_NS)
     # A run that was interrupted says little about the next.
-    cost_ns = min(cost_ns, 2 * before + 1)
+    cost_ns = min(cost_ns, max(2 * before, load(plan + WORD * _CUT_AWAKE_NS)))
     store_after(plan + WORD * COST_NS, (7 * before + 3 * cost_ns) // 10)
 
 
