@@ -1,6 +1,5 @@
 """Arrays that ordinary NumPy code makes within shared_allocator."""
 
-import functools
 import gc
 import threading
 
@@ -208,8 +207,11 @@ def test_not_while_blocks_are_handed_out():
 def test_errors_on_the_way(monkeypatch):
     """Ctrl-C is not lost, and of other errors NumPy says that there was no memory."""
 
-    def fail(kind, *_):
-        raise kind
+    def failing(kind):
+        def fail(*_):
+            raise kind
+
+        return fail
 
     def interrupted():
         with engine.shared_allocator(), pytest.raises(MemoryError):
@@ -218,10 +220,10 @@ def test_errors_on_the_way(monkeypatch):
 
     before = blocks()
     with monkeypatch.context() as changed:
-        changed.setattr(Arena, "lease", functools.partial(fail, KeyboardInterrupt))
+        changed.setattr(Arena, "lease", failing(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             interrupted()
-        changed.setattr(Arena, "lease", functools.partial(fail, MemoryError))
+        changed.setattr(Arena, "lease", failing(MemoryError))
         with engine.shared_allocator(), pytest.raises(MemoryError):
             np.zeros(LARGE)
     assert blocks() == before
