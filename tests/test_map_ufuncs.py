@@ -37,7 +37,9 @@ def test_binary_ufuncs_give_what_numpy_gives(pools, func, data, at, grain):
     assert_as_numpy(func, *data.draw(pairs(dtypes)), pool=pools[at], grain=grain)
 
 
-@pytest.mark.parametrize("func", [np.negative, np.isnan, np.modf, np.frexp, np.sign, np.sqrt])
+# Not np.negative, whose strided loop of float32 is wrong in NumPy 2.4.6, also without the engine:
+# np.negative(x[::4], out=y[::4]) reads x[1] for the second element.
+@pytest.mark.parametrize("func", [np.floor, np.isnan, np.modf, np.frexp, np.sign, np.sqrt])
 @given(data=st.data(), at=which_pool, grain=grains)
 def test_unary_ufuncs_give_what_numpy_gives(pools, func, data, at, grain):
     """Also those of two results."""
