@@ -11,7 +11,7 @@ from engine.algorithms.inputs.kernel_errors import kernel_errors
 from engine.algorithms.inputs.operands import as_arrays
 from engine.algorithms.maps import core as core_map
 from engine.algorithms.maps import ufuncs as ufunc_map
-from engine.algorithms.maps.elementwise import bind_map
+from engine.algorithms.maps.elementwise import bind_map, check_mapped
 from engine.algorithms.maps.prepared import PreparedMap
 from engine.algorithms.maps.small import map_small
 from engine.pool.functions import compilable, known_function, name_of
@@ -95,12 +95,7 @@ def parallel_map(
     >>> parallel_map(lambda x, y: x * x + y, np.arange(3.0), 1.0)
     array([1., 2., 5.])
     """
-    if not callable(func):
-        message = f"func must be callable, not {type(func).__name__}"
-        raise TypeError(message)
-    if not arrays:
-        message = "parallel_map needs at least one array to map over"
-        raise TypeError(message)
+    check_mapped(func, arrays)
     plain = dtype is None and grain is None and timeout is None and not progress
     if plain and (pool is None or getattr(pool, "takes_small_calls", False)):
         result = map_small(func, arrays, out, pool)

@@ -1,4 +1,4 @@
-"""Fingerprints of functions: equal if and only if numba would make the same machine code.
+"""Fingerprints of functions: equal only if numba would make the same machine code.
 
 numba bakes into the code whatever a function refers to: constants, what its closure and the
 globals that it names hold at that moment, and all of that of the functions that it calls.  So all

@@ -119,7 +119,10 @@ class _Rounds(StandingJob):
         )
 
     def _await_sleep(self) -> None:
-        """Wait until the first worker sleeps, for a while."""
+        """Wait until the first worker sleeps, for a while.
+
+        Nobody rings when a worker goes to sleep, and this is done once a pool: so it looks.
+        """
         deadline_s = time.monotonic() + _FALLS_ASLEEP_S
         parked = self._pool.board.worker(0) + WORD * PARKED
         while load_word(parked) == 0 and time.monotonic() < deadline_s:

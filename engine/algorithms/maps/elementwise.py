@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from engine.pool.native import CallOptions
     from engine.pool.program import Operand
 
-__all__ = ["BoundMap", "bind_map"]
+__all__ = ["BoundMap", "bind_map", "check_mapped"]
 
 # With so many elements workers are going to be needed, whatever the function costs.
 _LARGE_ELEMENTS = 1 << 20
@@ -64,6 +64,16 @@ class BoundMap:
                 count_copy("results for an out= that workers cannot write to", array.nbytes)
                 np.copyto(array, target)
         return self.outputs if self.is_tuple else self.outputs[0]
+
+
+def check_mapped(func: Any, arrays: tuple[Any, ...]) -> None:
+    """Refuse what is no function, and a function of nothing."""
+    if not callable(func):
+        message = f"func must be callable, not {type(func).__name__}"
+        raise TypeError(message)
+    if not arrays:
+        message = "parallel_map needs at least one array to map over"
+        raise TypeError(message)
 
 
 def bind_map(

@@ -11,7 +11,7 @@ import numpy as np
 from engine.algorithms.inputs.arguments import is_arrow, run_call
 from engine.algorithms.inputs.kernel_errors import kernel_errors
 from engine.algorithms.inputs.operands import as_arrays
-from engine.algorithms.maps.elementwise import bind_map
+from engine.algorithms.maps.elementwise import bind_map, check_mapped
 from engine.checks import whole_number
 from engine.memory.arrays import is_shared_array
 from engine.pool.chunk_length import CHUNKS_MAX, chunk_length
@@ -68,12 +68,7 @@ class PreparedMap:
         dtype: Any = None,
         grain: int | None = None,
     ) -> None:
-        if not callable(func):
-            message = f"func must be callable, not {type(func).__name__}"
-            raise TypeError(message)
-        if not arrays:
-            message = "parallel_map needs at least one array to map over"
-            raise TypeError(message)
+        check_mapped(func, arrays)
         if grain is not None:
             grain = whole_number(grain, "grain", 1)
         self._pool = pool
