@@ -87,6 +87,8 @@ if TYPE_CHECKING:
     from engine.sync.semaphore import BoundedSemaphore, Semaphore
     from engine.sync.value import Array, RawArray, RawValue, Value
     from engine.system import cpu_budget as cpu_count
+    from engine.tables.errors import TableError
+    from engine.tables.load import read_table
     from engine.team.region import parallel_region
     from engine.team.team import Team
 
@@ -122,6 +124,7 @@ _FOUND_IN = {
     "Semaphore": "engine.sync.semaphore",
     "SharedMemoryFull": "engine.errors",
     "SimpleQueue": "engine.channel.queues",
+    "TableError": "engine.tables.errors",
     "Team": "engine.team.team",
     "TimeoutError": "engine.errors",
     "Value": "engine.sync.value",
@@ -168,6 +171,7 @@ _FOUND_IN = {
     "parallel_unique": "engine.algorithms.unique",
     "parallel_where": "engine.algorithms.where",
     "parent_process": "multiprocessing",
+    "read_table": "engine.tables.load",
     "set_start_method": "multiprocessing",
     "share": "engine.memory.share",
     "shared_allocator": "engine.memory.allocator",
@@ -226,6 +230,7 @@ __all__ = [
     "Semaphore",
     "SharedMemoryFull",
     "SimpleQueue",
+    "TableError",
     "Team",
     "TimeoutError",
     "Value",
@@ -272,6 +277,7 @@ __all__ = [
     "parallel_unique",
     "parallel_where",
     "parent_process",
+    "read_table",
     "set_start_method",
     "share",
     "shared_allocator",

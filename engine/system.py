@@ -28,6 +28,7 @@ __all__ = [
     "PAGE_BYTES",
     "FileMapping",
     "SegmentLimitError",
+    "allocated_bytes",
     "allow_reads_by",
     "available_memory_bytes",
     "cpu_budget",
@@ -54,6 +55,7 @@ PAGE_BYTES = mmap.PAGESIZE
 # The futex call has no libc wrapper; its number differs by architecture.
 FUTEX_SYSCALL = {"x86_64": 202, "aarch64": 98}.get(platform.machine(), -1)
 
+_STAT_BLOCK_BYTES = 512  # stat(2) counts in these whatever the file system's blocks are
 _FALLOC_FL_KEEP_SIZE = 0x01
 _FALLOC_FL_PUNCH_HOLE = 0x02
 _PR_SET_PDEATHSIG = 1
@@ -150,6 +152,11 @@ def create_segment(reserve_bytes: int) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def allocated_bytes(fd: int) -> int:
+    """Count the bytes of a segment that have pages."""
+    return os.fstat(fd).st_blocks * _STAT_BLOCK_BYTES
 
 
 def grow_segment(fd: int, offset: int, nbytes: int) -> None:

@@ -9,7 +9,7 @@ from engine.algorithms.inputs.arguments import is_arrow, run_call
 from engine.algorithms.inputs.kernel_errors import kernel_errors
 from engine.algorithms.phases.bodies import run_body
 from engine.pool.functions import compilable, name_of
-from engine.pool.job import ATTEMPTS_MAX
+from engine.pool.losses import ATTEMPTS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable

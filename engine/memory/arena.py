@@ -66,9 +66,25 @@ _KEEP_FRACTION = 0.25
 
 @dataclass(frozen=True, slots=True)
 class ArenaStatistics:
-    """What the arena holds, in bytes."""
+    """What the arena holds, in bytes.
+
+    Attributes
+    ----------
+    reserved_bytes : int
+        Room for data in the segment, of which the system gives pages as they are used.
+    mapped_bytes : int
+        Pages of the segment that exist, the tables of the family and the data of all of its
+        processes included: what all of this takes from the machine.
+    live_bytes, live_blocks : int
+        Blocks that objects of this process use.
+    cached_bytes : int
+        Blocks of this process that wait for another object of their size.
+    warm_bytes : int
+        Pages outside any block that this process has not given back yet.
+    """
 
     reserved_bytes: int
+    mapped_bytes: int
     live_bytes: int
     cached_bytes: int
     warm_bytes: int
@@ -220,6 +236,7 @@ class Arena:
             self._collect()
             return ArenaStatistics(
                 reserved_bytes=self.family.data_bytes,
+                mapped_bytes=system.allocated_bytes(self.fd),
                 live_bytes=self._live_bytes,
                 cached_bytes=self._cached_bytes,
                 warm_bytes=self._warm.total_bytes,

@@ -105,20 +105,20 @@ def stream_at(address: int, nbytes: int, base: Any) -> pa.RecordBatch:
     return pa.ipc.open_stream(buffer).read_next_batch()
 
 
-def _share_array(array: pa.Array) -> pa.Array:
+def _share_array(array: pa.Array, reason: str) -> pa.Array:
     if is_shared_arrow(array):
         return array
-    count_copy("share", array.nbytes)
+    count_copy(reason, array.nbytes)
     batch = pa.record_batch([array], names=[""])
     lease, nbytes = lease_stream([batch], batch.schema)
     return stream_at(lease.address, nbytes, lease).column(0)
 
 
-def _share_chunks(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pa.chunked_array([_share_array(one) for one in column.chunks], column.type)
+def _share_chunks(column: pa.ChunkedArray, reason: str) -> pa.ChunkedArray:
+    return pa.chunked_array([_share_array(one, reason) for one in column.chunks], column.type)
 
 
-def share_arrow(data: Any) -> Any:
+def share_arrow(data: Any, reason: str = "share") -> Any:
     """Return the same kind of Arrow object with its buffers in the arena.
 
     Parameters
@@ -126,16 +126,18 @@ def share_arrow(data: Any) -> Any:
     data : pyarrow.Array, ChunkedArray, RecordBatch or Table
         Buffers that are in the arena already stay where they are; a slice is
         copied without what lies outside it.
+    reason : str
+        What the copy is entered under.
     """
     if isinstance(data, pa.Table):
-        columns = [_share_chunks(column) for column in data.columns]
+        columns = [_share_chunks(column, reason) for column in data.columns]
         return pa.Table.from_arrays(columns, schema=data.schema)
     if isinstance(data, pa.RecordBatch):
-        columns = [_share_array(column) for column in data.columns]
+        columns = [_share_array(column, reason) for column in data.columns]
         return pa.RecordBatch.from_arrays(columns, schema=data.schema)
     if isinstance(data, pa.ChunkedArray):
-        return _share_chunks(data)
-    return _share_array(data)
+        return _share_chunks(data, reason)
+    return _share_array(data, reason)
 
 
 def is_shared_arrow(data: Any) -> bool:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from engine.pool.call_messages import pack
 from engine.pool.call_table import ENTRY_COUNT
 from engine.pool.call_tasks import Task
-from engine.pool.job import ATTEMPTS_MAX
+from engine.pool.losses import ATTEMPTS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

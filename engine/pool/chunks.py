@@ -92,9 +92,9 @@ def run_chunks(
         task=Task(
             chunk_count,
             spec=pickle.dumps(ChunkTask(source, sink, caller_pid), protocol=5),
+            ranges=ranges,
             keep=source,
         ),
-        ranges=ranges,
         join=join,
         provide=provide,
         limit=options.limit,

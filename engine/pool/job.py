@@ -9,8 +9,8 @@
 
 Chunks that were claimed by a worker that died are the ones without a mark once
 everybody has left.  They are published again as another *wave*, to workers only:
-a chunk that kills should not get a chance to kill the caller.  A chunk that was
-running in `ATTEMPTS_MAX` workers when they died ends the call.
+a chunk that kills should not get a chance to kill the caller.  Who died with what,
+and when that ends the call, is in `losses.py`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,8 @@ from __future__ import annotations
 import builtins
 import contextlib
 import ctypes
-import itertools
 import pickle
 import time
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -30,12 +28,14 @@ import numpy as np
 from engine import atomics
 from engine.atomics import load_word, store_word
 from engine.cores import current_core
-from engine.errors import TimeoutError, WorkerDiedError  # noqa: A004
+from engine.errors import TimeoutError  # noqa: A004
 from engine.memory import arena as arena_module
 from engine.memory.arrays import address_of, zeros
 from engine.pool import board as words
 from engine.pool.board import has_left, open_slot, retire
 from engine.pool.error_notes import CALLER, note_of
+from engine.pool.losses import ATTEMPTS_MAX, Losses
+from engine.pool.slots import next_serial
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,16 +46,7 @@ if TYPE_CHECKING:
     from engine.pool.tasks import Task
     from engine.pool.time_limit import TimeLimit
 
-__all__ = ["ATTEMPTS_MAX", "SPIN_NS", "Job", "next_serial"]
-
-ATTEMPTS_MAX = 3
-
-# So many deaths end a wave early.
-_DEATHS_IN_WAVE_MAX = 3
-
-# So many workers may die before anybody finished a chunk, as they do if loading the
-# function is what kills.
-_ENTRY_DEATHS_MAX = 5
+__all__ = ["SPIN_NS", "Job"]
 
 # Waiting for others to leave costs a spin of this length before the caller parks;
 # it covers the end of an evenly shared call.
@@ -67,13 +58,6 @@ _PARK_NS = 50_000_000
 # How long workers may take to finish their current chunk after the call is over
 # for the caller, before they are ended.
 _GRACE_S = {"error": 1.0, "interrupt": 0.2, "timeout": 0.0}
-
-_serials = itertools.count(1)
-
-
-def next_serial() -> int:
-    """Give a number that no job had before."""
-    return next(_serials)
 
 
 class Job:
@@ -87,8 +71,6 @@ class Job:
     payload : Payload
         The code that workers need.
     task : Task
-    ranges : callable, optional
-        ``chunk -> (start, stop)``, for messages, if the task does not say.
     join : callable, optional
         ``(slot, me) -> finished`` runs chunks in the caller for a short while.
     provide : callable, optional
@@ -109,7 +91,6 @@ class Job:
         payload: Payload,
         task: Task,
         join: Callable[[int, int], bool] | None = None,
-        ranges: Callable[[int], tuple[int, int]] | None = None,
         provide: Callable[..., int] | None = None,
         limit: TimeLimit | None = None,
         retries: int = ATTEMPTS_MAX - 1,
@@ -121,19 +102,14 @@ class Job:
         self._name = name
         self._payload = payload
         self._task = task
-        self._ranges = ranges
         self._join = join
         self._provide = provide
         self._limit = limit
-        self._retries = retries
         self._on_progress = on_progress
-        self._deaths: list[tuple[int, int]] = []
+        self._losses = Losses(name, retries)
         self._errors: list[tuple[int, int, bytes, bytes]] = []
-        self._attempts: Counter[int] = Counter()
         self._held: Slot | None = None
         self._slot = 0
-        self._entry_deaths = 0
-        self._last_exitcode = 0
         self._order: np.ndarray[Any, Any] | None = None
         self._publish_task()
 
@@ -203,11 +179,7 @@ class Job:
 
     def _bounds(self, chunk: int) -> tuple[int, int]:
         """Give the indices of a chunk, for messages."""
-        if self._ranges is not None:
-            return self._ranges(chunk)
-        task = self._task
-        start = task.first + chunk * task.chunk_length
-        return start, min(start + task.chunk_length, task.stop)
+        return self._task.bounds(chunk)
 
     def note_error(self, rank: int, chunk: int, data: bytes, text: bytes) -> None:
         """Take an exception of the user's function; the supervisor calls this."""
@@ -217,13 +189,7 @@ class Job:
 
     def note_death(self, chunk: int, exitcode: int) -> None:
         """Take the death of a worker inside this job; the supervisor calls this."""
-        self._deaths.append((chunk, exitcode))
-        self._last_exitcode = exitcode
-        if chunk < 0:
-            # It died before its first chunk, perhaps by what it had to load.
-            self._entry_deaths = self._entry_deaths + 1 if not self._done_count() else 0
-        if len(self._deaths) >= _DEATHS_IN_WAVE_MAX:
-            # Every chunk may be deadly: look at the account before going on.
+        if self._losses.note(chunk, exitcode, self._done):
             self._call_off()
 
     def _call_off(self) -> None:
@@ -295,13 +261,7 @@ class Job:
                     return
             if self._errors or self._supervisor.failure is not None:
                 self._raise_error()
-            if self._entry_deaths > _ENTRY_DEATHS_MAX:
-                raise WorkerDiedError(
-                    kernel=self._name,
-                    chunk=(self._bounds(0)[0], self._bounds(self._task.chunk_count - 1)[1]),
-                    exitcode=self._last_exitcode,
-                    attempts=self._entry_deaths,
-                )
+            self._losses.check_entries(self._bounds, self._task.chunk_count)
             park_ns = _PARK_NS
             left_s = self._left_s()
             if left_s is not None:
@@ -326,35 +286,19 @@ class Job:
 
     def _missing(self) -> np.ndarray[Any, Any] | None:
         """List the chunks to run again, or None when all are finished."""
-        done = self._done
         self._report()
-        if not self._errors and self._done_count() == len(done):
+        if not self._errors and self._done_count() == len(self._done):
             return None
         # Whoever left a chunk unfinished either died or sent an error before leaving,
         # and both are with the supervisor by now or will be.
         with self._supervisor.lock:
             self._supervisor.lock.wait_for(
-                lambda: self._errors or self._deaths or self._supervisor.failure
+                lambda: self._errors or self._losses.deaths or self._supervisor.failure
             )
-            deaths, self._deaths = self._deaths, []
+            deaths = self._losses.take()
         if self._errors or self._supervisor.failure is not None:
             self._raise_error()
-        for chunk, exitcode in deaths:
-            if chunk < 0 or done[chunk]:
-                continue
-            self._attempts[chunk] += 1
-            if self._attempts[chunk] > self._retries:
-                raise WorkerDiedError(
-                    kernel=self._name,
-                    chunk=self._bounds(chunk),
-                    exitcode=exitcode,
-                    attempts=self._attempts[chunk],
-                )
-        missing = np.flatnonzero(done == 0)
-        # Suspects first, so that a deadly chunk is found out before others die of it.
-        missing = missing[
-            np.argsort([-self._attempts[int(chunk)] for chunk in missing], kind="stable")
-        ]
+        missing = self._losses.left_by(deaths, self._done, self._bounds)
         order = zeros(len(missing), np.int64)
         order[:] = missing
         return order

@@ -24,7 +24,6 @@ from engine.errors import WorkerDiedError
 from engine.memory.arrays import address_of
 from engine.pool.board import COUNT, FIRST, LENGTH, RANKS, STOP, TOGETHER, WORD
 from engine.pool.driver import run_range
-from engine.pool.job import next_serial
 from engine.pool.planned import (
     COMPLETE,
     FAILED,
@@ -38,6 +37,7 @@ from engine.pool.planned import (
     publish,
     wait,
 )
+from engine.pool.slots import next_serial
 from engine.sync.shared_words import direct
 
 if TYPE_CHECKING:
@@ -123,7 +123,6 @@ class JointJob(PlannedJob):
             own_words=_SETS - OWN_WORDS + 2 * len(sets),
             name=name,
             payload=payload,
-            ranges=lambda rank: (rank, rank + 1),
             retries=0,
         )
         self._abort = abort
@@ -150,9 +149,8 @@ class JointJob(PlannedJob):
         self._held = self._pool.slots.take_kept() or self._pool.take_slot()
         slot = self._slot = self._held.address
         serial = self.serial = next_serial()
-        if self._deaths:
-            # Of the run before, when that was over.
-            self._deaths = []
+        if self._losses.deaths:
+            self._losses.take()  # Those of the run before, when that was over.
         state = UNFINISHED
         try:
             self._supervisor.jobs[serial] = self
@@ -181,7 +179,7 @@ class JointJob(PlannedJob):
         try:
             state = self._run_plan(self._plan_at, slot, serial)
             while state == UNFINISHED:
-                if self._errors or self._deaths or self._supervisor.failure is not None:
+                if self._errors or self._losses.deaths or self._supervisor.failure is not None:
                     break
                 state = self._wait_plan(self._plan_at, slot, serial, SLICE_NS)
         except Exception as error:  # noqa: BLE001 - raised when nobody is inside any more
@@ -195,17 +193,19 @@ class JointJob(PlannedJob):
 
     def note_death(self, chunk: int, exitcode: int) -> None:
         """Take the death of a worker inside this job; the supervisor calls this."""
-        self._deaths.append((chunk, exitcode))
+        self._losses.note(chunk, exitcode, self._done)
         self._abort()
         self._call_off()
 
     def _raise_first(self, own: Exception | None) -> None:
         """Raise what led to the failure of the others; `own` is what the caller's chunk raised."""
+        losses = self._losses
         if own is None or isinstance(own, threading.BrokenBarrierError):
             # A consequence, of what the supervisor has heard by now or is about to.
             with self._supervisor.lock:
                 self._supervisor.lock.wait_for(
-                    lambda: self._errors or self._deaths or self._supervisor.failure, _REPORT_S
+                    lambda: self._errors or losses.deaths or self._supervisor.failure,
+                    _REPORT_S,
                 )
         failures = [
             (chunk, pickle.loads(data))  # noqa: S301 - from a worker that we started
@@ -214,12 +214,12 @@ class JointJob(PlannedJob):
         if own is not None:
             failures.append((0, own))
         causes = [one for one in failures if not isinstance(one[1], threading.BrokenBarrierError)]
-        if causes or (failures and not self._deaths):
+        if causes or (failures and not losses.deaths):
             chunk, error = (causes or failures)[0]
             error.add_note(f"In rank {chunk} of {self._task.chunk_count} of {self._name}.")
             raise error from None
-        if self._deaths:
-            chunk, exitcode = self._deaths[0]
+        if losses.deaths:
+            chunk, exitcode = losses.deaths[0]
             died = WorkerDiedError(kernel=self._name, chunk=None, exitcode=exitcode, attempts=1)
             if chunk >= 0:
                 died.add_note(f"In rank {chunk} of {self._task.chunk_count} of {self._name}.")

@@ -16,7 +16,8 @@ from engine.pool.chunk_length import ALIGN, CHUNKS_MAX, chunk_length
 from engine.pool.claims import run_claims
 from engine.pool.context import in_worker
 from engine.pool.error_notes import CALLER, note_of
-from engine.pool.job import ATTEMPTS_MAX, Job
+from engine.pool.job import Job
+from engine.pool.losses import ATTEMPTS_MAX
 from engine.pool.program import Operand, Program, bind_here, specify
 from engine.pool.tasks import Task
 

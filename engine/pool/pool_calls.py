@@ -18,7 +18,7 @@ from engine.pool.call_results import (
 from engine.pool.call_tasks import Task
 from engine.pool.calls import Calls
 from engine.pool.context import in_worker
-from engine.pool.job import ATTEMPTS_MAX
+from engine.pool.losses import ATTEMPTS_MAX
 from engine.pool.map_calls import begin_imap, begin_map
 
 if TYPE_CHECKING:

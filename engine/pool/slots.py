@@ -1,7 +1,8 @@
-"""The job slots of a pool that are free, and the right to one of them."""
+"""The job slots of a pool that are free, and the right to one of them; the numbers of jobs."""
 
 from __future__ import annotations
 
+import itertools
 import queue
 import time
 import weakref
@@ -14,10 +15,17 @@ if TYPE_CHECKING:
 
     from engine.pool.board import Board
 
-__all__ = ["FreeSlots", "Slot"]
+__all__ = ["FreeSlots", "Slot", "next_serial"]
 
 # Whoever waits for a slot looks this often whether there is still a reason to wait.
 _SLICE_S = 0.05
+
+_serials = itertools.count(1)
+
+
+def next_serial() -> int:
+    """Give a number that no job had before."""
+    return next(_serials)
 
 
 class Slot:

@@ -23,7 +23,7 @@ from engine.pool.board import CHUNK, CHUNKS_RUN, COUNT, PARKED, WORD, WORKER_WOR
 from engine.pool.claims import run_claims
 from engine.pool.driver import run_range
 from engine.pool.error_notes import CALLER
-from engine.pool.job import SPIN_NS, next_serial
+from engine.pool.job import SPIN_NS
 from engine.pool.planned import (
     COMPLETE,
     OWN_WORDS,
@@ -34,6 +34,7 @@ from engine.pool.planned import (
     publish,
     wait,
 )
+from engine.pool.slots import next_serial
 from engine.sync.shared_words import direct
 
 if TYPE_CHECKING:
@@ -233,8 +234,8 @@ class StandingJob(PlannedJob):
             self._held = slots.take_kept() or self._pool.take_slot()
             slot = self._slot = self._held.address
             serial = self.serial = next_serial()
-            # Those of the run before, when that was over.
-            self._deaths = []
+            if self._losses.deaths:
+                self._losses.take()  # Those of the run before, when that was over.
             self._supervisor.jobs[serial] = self
             state = self._run_planned(slot, serial)
             if state != COMPLETE:

@@ -8,11 +8,14 @@ hold for a job that calls a Python callable with views of each chunk.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.memory.refs import BytesRef
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from engine.memory.refs import BytesRef
 
 __all__ = ["ArrayRef", "ChunkTask", "Task"]
 
@@ -31,6 +34,8 @@ class Task:
         Of a program, from `engine.pool.program.specify`; None for a `ChunkTask`.
     spec : bytes
         What is missing in the image, or a pickled `ChunkTask`.
+    ranges : callable, optional
+        ``chunk -> (start, stop)`` where the chunks are no grid, for messages.
     keep : object
         Kept alive as long as workers may use the description.
     """
@@ -41,7 +46,15 @@ class Task:
     chunk_length: int = 0
     image: np.ndarray[Any, Any] | None = None
     spec: bytes = b""
+    ranges: Callable[[int], tuple[int, int]] | None = None
     keep: Any = None
+
+    def bounds(self, chunk: int) -> tuple[int, int]:
+        """Give the indices of a chunk."""
+        if self.ranges is not None:
+            return self.ranges(chunk)
+        start = self.first + chunk * self.chunk_length
+        return start, min(start + self.chunk_length, self.stop)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,12 @@
 
 The bytes walk one way: `open_source` finds the reader of the file's format and cuts what it yields
 to even batches; `map_table` computes columns from each batch; `open_sink` writes them in any format
-to a file that takes the target's place when all went well.  Nothing here knows about processes.
+to a file that takes the target's place when all went well.  `read_table` puts a file into shared
+memory; nothing else here knows about processes.
 """
 
 from engine.tables.errors import TableError
+from engine.tables.load import read_table
 from engine.tables.mapping import MapReport, map_table
 from engine.tables.sink import Sink, check_sink, open_sink
 from engine.tables.source import DEFAULT_BATCH_ROWS, Source, open_source
@@ -20,4 +22,5 @@ __all__ = [
     "map_table",
     "open_sink",
     "open_source",
+    "read_table",
 ]

@@ -9,7 +9,7 @@ import numpy as np
 from engine.checks import seconds, whole_number
 from engine.memory.refs import private_in_reach
 from engine.pool.context import in_worker
-from engine.pool.job import ATTEMPTS_MAX
+from engine.pool.losses import ATTEMPTS_MAX
 from engine.pool.native import CallOptions
 from engine.pool.pool import Pool, given_pool
 from engine.pool.time_limit import TimeLimit
