@@ -12,7 +12,6 @@ from engine.algorithms.inputs.operands import as_arrays
 from engine.algorithms.maps import core as core_map
 from engine.algorithms.maps import ufuncs as ufunc_map
 from engine.algorithms.maps.elementwise import bind_map, check_mapped
-from engine.algorithms.maps.prepared import PreparedMap
 from engine.algorithms.maps.small import map_small
 from engine.pool.functions import compilable, known_function, name_of
 from engine.pool.native import run_native
@@ -142,4 +141,11 @@ def map_within(
     return bound.results()
 
 
-preparations[parallel_map] = PreparedMap
+def _prepare(*args: Any, **kwargs: Any) -> Any:
+    # Late, because a first result would wait for machine code that few programs need.
+    from engine.algorithms.maps.prepared import PreparedMap
+
+    return PreparedMap(*args, **kwargs)
+
+
+preparations[parallel_map] = _prepare

@@ -37,10 +37,10 @@ from typing import Any
 import numpy as np
 from numba import njit, types
 
-from engine.atomics import load, ring, store
+from engine.atomics import load, store
 from engine.memory.arrays import zeros
 
-__all__ = ["Board", "announce", "has_left", "open_slot", "retire", "withdraw"]
+__all__ = ["Board", "has_left", "open_slot", "retire"]
 
 WORD = 8
 LINE = 16
@@ -136,34 +136,6 @@ def open_slot(slot, serial):
     """Open a job whose other words are all written; they are visible with the serial."""
     store(slot + WORD * NEXT, 0)
     store(slot + WORD * SERIAL, serial)
-
-
-@njit(types.void(types.intp, types.intp), nogil=True, cache=True)
-def withdraw(slot, me):
-    """Leave a job: nothing of it is touched after this."""
-    store(me + WORD * JOB, 0)
-    # The slot may hold another job by now, whose waiter then looks in vain once.
-    ring(slot + WORD * LEFT)
-
-
-@njit(types.int64(types.intp, types.int64, types.intp, types.int64), nogil=True, cache=True)
-def announce(slots, slot_words, me, rank):
-    """Find an open job for this rank and announce it; return its slot, or -1."""
-    for index in range(SLOT_COUNT):
-        slot = slots + WORD * slot_words * index
-        serial = load(slot + WORD * SERIAL)
-        if serial == 0:
-            continue
-        store(me + WORD * JOB, serial)
-        # The pool retires a job by the other order: see the module's text.
-        if load(slot + WORD * SERIAL) == serial:
-            wanted = rank < load(slot + WORD * RANKS) and not (
-                load(slot + WORD * TOGETHER) != 0 and load(me + WORD * LAST) == serial
-            )
-            if wanted and load(slot + WORD * NEXT) < load(slot + WORD * COUNT):
-                return index
-        withdraw(slot, me)
-    return -1
 
 
 @njit(types.void(types.intp), nogil=True, cache=True)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from engine.pool.kernel import Kernel
     from engine.pool.pool import Pool
 
-__all__ = ["run_dense"]
+__all__ = ["DenseJobs"]
 
 # Chunks that a run is cut into, at most; marks take a byte each.
 _CHUNKS_MAX = 8192
@@ -158,41 +158,52 @@ def _never() -> Any:
     raise AssertionError(message)
 
 
-def run_dense(
-    pool: Pool, kernel: Kernel, arrays: tuple[Any, ...], addresses: list[int], count: int
-) -> bool:
-    """Run a kernel of scalars on dense arrays in the segment, if there is a job for that.
+class DenseJobs:
+    """The dense jobs of one pool, by kernel.
 
-    Parameters
-    ----------
-    arrays : tuple
-        What keeps the bytes at `addresses` alive.
-
-    Returns
-    -------
-    bool
-        False if nothing was done: an array is elsewhere, another thread uses the job, or the
-        work is so long that it should be interruptible.
+    Notes
+    -----
+    Concurrency: any thread.
     """
-    if not can_stand(kernel, count):
-        return False
-    job = pool.dense_jobs.get(kernel)
-    if job is None or job.is_spent:
-        arena = arena_module.arena()
-        if any(one.storage == BIT for one in (*kernel.inputs, *kernel.outputs)) or not all(
-            arena.offset_of(one) is not None for one in addresses
-        ):
+
+    def __init__(self) -> None:
+        self._jobs: weakref.WeakKeyDictionary[Kernel, DenseJob] = weakref.WeakKeyDictionary()
+
+    def run(
+        self, pool: Pool, kernel: Kernel, arrays: tuple[Any, ...], addresses: list[int], count: int
+    ) -> bool:
+        """Run a kernel of scalars on dense arrays in the segment, if there can be a job for that.
+
+        Parameters
+        ----------
+        arrays : tuple
+            What keeps the bytes at `addresses` alive.
+
+        Returns
+        -------
+        bool
+            False if nothing was done: an array is elsewhere, another thread uses the job, or the
+            work is so long that it should be interruptible.
+        """
+        if not can_stand(kernel, count):
             return False
-        job = pool.dense_jobs[kernel] = DenseJob(pool, kernel, addresses)
-    if not job.busy.acquire(blocking=False):
-        return False
-    try:
-        if not job.is_tuned:
-            tune(pool, job, kernel)
-        return job.run_on(kernel, arrays, addresses, count)
-    except BaseException:
-        # It holds the arrays of this run for as long as it lives.
-        pool.dense_jobs.pop(kernel, None)
-        raise
-    finally:
-        job.busy.release()
+        job = self._jobs.get(kernel)
+        if job is None or job.is_spent:
+            arena = arena_module.arena()
+            if any(one.storage == BIT for one in (*kernel.inputs, *kernel.outputs)) or not all(
+                arena.offset_of(one) is not None for one in addresses
+            ):
+                return False
+            job = self._jobs[kernel] = DenseJob(pool, kernel, addresses)
+        if not job.busy.acquire(blocking=False):
+            return False
+        try:
+            if not job.is_tuned:
+                tune(pool, job, kernel)
+            return job.run_on(kernel, arrays, addresses, count)
+        except BaseException:
+            # It holds the arrays of this run for as long as it lives.
+            self._jobs.pop(kernel, None)
+            raise
+        finally:
+            job.busy.release()

@@ -7,6 +7,7 @@ workers are kept alive.
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import sys
@@ -33,9 +34,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from engine.pool.calls import Calls
-    from engine.pool.dense import DenseJob
+    from engine.pool.dense import DenseJobs
     from engine.pool.handover import Handover
-    from engine.pool.kernel import Kernel
     from engine.pool.recruit import WorkerRecord
     from engine.pool.slots import Slot
 
@@ -143,8 +143,6 @@ class Pool(PoolCalls):
         self.slots = FreeSlots(self.board)
         # What it costs to hand work over, once that was measured.
         self.handover: Handover | None = None
-        # Jobs that stand ready for the next call of the same kernel on dense arrays.
-        self.dense_jobs: weakref.WeakKeyDictionary[Kernel, DenseJob] = weakref.WeakKeyDictionary()
         self._starting = threading.Lock()
         self._calls: Calls | None = None
         # Also when the pool is dropped without a close, and at exit.
@@ -190,6 +188,14 @@ class Pool(PoolCalls):
     def takes_small_calls(self) -> bool:
         """Whether the caller may compute small calls by itself."""
         return not (self.isolate or self._closed or self._pid != os.getpid())
+
+    @functools.cached_property
+    def dense_jobs(self) -> DenseJobs:
+        """Jobs that stand ready for the next call of the same kernel on dense arrays."""
+        # Late, because a first result would wait for machine code that only later calls need.
+        from engine.pool.dense import DenseJobs
+
+        return DenseJobs()
 
     def start(self) -> None:
         """Start the workers that compiled kernels need; returns at once."""

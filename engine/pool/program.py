@@ -3,7 +3,7 @@
 An `Operand` is one cell's array in the process that made the call.  `bind_here`
 makes the program for that process; `specify` makes an image of it, and bytes for
 what an image cannot say, from which `bind_there` makes the program of a worker.
-Where the image says everything, compiled code does the same: `engine.pool.claims.serve`.
+Where the image says everything, compiled code does the same: `engine.pool.serving.serve`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The worker process: waits at its bell, enters jobs, claims chunks, leaves; runs calls.
 
-Its loop is `engine.pool.claims.serve`, which runs what needs no Python code by itself
+Its loop is `engine.pool.serving.serve`, which runs what needs no Python code by itself
 and returns here, inside the job, for the rest.
 
 What a worker may do at any instruction is die, so nothing that others wait for
@@ -32,13 +32,14 @@ from engine.memory.families import home_family, join_family
 from engine.memory.refs import Mapped
 from engine.pool import board as words
 from engine.pool import context, driver, peers
-from engine.pool.board import Board, withdraw
+from engine.pool.board import Board
 from engine.pool.call_worker import CallRunner
-from engine.pool.claims import claim_chunk, finish_chunk, run_claims, serve
+from engine.pool.claims import claim_chunk, finish_chunk, run_claims
 from engine.pool.functions import load_function
 from engine.pool.kernel import load_kernel
 from engine.pool.machine_code import counters
 from engine.pool.program import bind_there
+from engine.pool.serving import serve, withdraw
 from engine.pool.tasks import ChunkTask
 
 __all__ = ["main"]

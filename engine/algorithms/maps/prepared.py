@@ -11,6 +11,7 @@ import numpy as np
 from engine.algorithms.inputs.arguments import is_arrow, run_call
 from engine.algorithms.inputs.kernel_errors import kernel_errors
 from engine.algorithms.inputs.operands import as_arrays
+from engine.algorithms.map import map_within
 from engine.algorithms.maps.elementwise import bind_map, check_mapped
 from engine.checks import whole_number
 from engine.memory.arrays import is_shared_array
@@ -129,9 +130,6 @@ class _General:
         self._keeps_results = not any(is_arrow(one) for one in arrays)
 
     def __call__(self) -> Any:
-        # Late, because that module makes `parallel_map` known as what can be prepared.
-        from engine.algorithms.map import map_within
-
         results = run_call(
             lambda options: map_within(options, self._func, self._arrays, self._out, self._dtype),
             pool=self._pool,

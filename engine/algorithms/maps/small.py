@@ -15,7 +15,6 @@ import numpy as np
 
 from engine.memory.arrays import address_of, dense
 from engine.pool import driver
-from engine.pool.dense import run_dense
 from engine.pool.error_notes import CALLER, note_of
 from engine.pool.functions import known_function
 from engine.pool.native import ALONE_NS
@@ -80,7 +79,7 @@ def map_small(
         if not _can_be_written(results, typed, shape, arrays, addresses):
             return None
     addresses += [address_of(one) for one in results]
-    if pool is None or not run_dense(pool, kernel, (arrays, results), addresses, count):
+    if pool is None or not pool.dense_jobs.run(pool, kernel, (arrays, results), addresses, count):
         if cost_ns > ALONE_NS:
             return None
         _run_here(kernel, addresses, count)
