@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 
 import engine
+from engine.pool.crew import Crew
 from engine.pool.dense import DenseJob
 from engine.pool.kernel import Payload
 
@@ -32,8 +33,10 @@ class Holdings:
     Attributes
     ----------
     children : int
-        Processes below this one.
+        Processes below this one.  A worker that is wanted counts whether it runs or is just being
+        replaced.
     descriptors : int
+        Those of such workers likewise.
     mappings : int
         Of the engine's segments.
     blocks : int
@@ -54,11 +57,19 @@ class Holdings:
 def holdings():
     """Count what this process holds."""
     gc.collect()
-    kept = sum(type(one) in (Payload, DenseJob) for one in gc.get_objects())
+    objects = gc.get_objects()
+    kept = sum(type(one) in (Payload, DenseJob) for one in objects)
+    crews = [one for one in objects if type(one) is Crew and one.starter is not None]
+    wanted = sum(one.wanted for one in crews)
+    recruits = [recruit for one in crews for recruit in list(one.workers.values())]
+    # The line to it, and the process as soon as it is known.
+    lines = sum(2 if one.process_fd >= 0 else 1 for one in recruits)
+    pids = {one.pid for one in psutil.Process().children(recursive=True)}
     memory = engine.statistics().memory
     return Holdings(
-        children=len(psutil.Process().children(recursive=True)),
-        descriptors=len(os.listdir("/proc/self/fd")),  # noqa: PTH208 - a Path object costs more
+        children=len(pids - {one.pid for one in recruits}) + wanted,
+        # A Path object would cost more.
+        descriptors=len(os.listdir("/proc/self/fd")) - lines + 2 * wanted,  # noqa: PTH208
         mappings=Path("/proc/self/maps").read_text(errors="replace").count("/memfd:numcrew"),
         blocks=memory.live_blocks - kept,
         names=sum("numcrew" in one.name for one in Path("/dev/shm").iterdir()),

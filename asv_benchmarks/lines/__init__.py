@@ -28,6 +28,7 @@ from asv_benchmarks.lines.sort import line_sort
 from asv_benchmarks.lines.stencil import line_stencil
 from asv_benchmarks.lines.stream import line_stream
 from asv_benchmarks.lines.sync import line_barrier, line_lock
+from asv_benchmarks.lines.tables import line_tables
 from asv_benchmarks.lines.tasks import line_pool_map
 from asv_benchmarks.row import Row
 
@@ -38,6 +39,7 @@ LINES: dict[str, Callable[..., list[Row]]] = {
     "mandelbrot": line_mandelbrot,
     "stream": line_stream,
     "arrow": line_arrow,
+    "tables": line_tables,
     "call": line_call,
     "short": line_short,
     "first-call": line_first_call,

@@ -62,7 +62,13 @@ def buffer_of(array: np.ndarray[Any, Any]) -> pa.Buffer:
 
 
 def shared_bits(array: pa.Array) -> pa.Buffer:
-    """Bring the bits of a boolean array without nulls into the arena, from bit 0 on."""
+    """Bring the bits of a boolean array without nulls into the arena, from bit 0 on.
+
+    Those that are there already stay where they are.
+    """
+    data = array.buffers()[1]
+    if not array.offset and data is not None and is_shared_arrow(array):
+        return data
     # A computed copy begins at bit 0, wherever its original did.
     whole = pc.and_(array, array) if array.offset else array
     nbytes = -(-len(array) // 8)

@@ -9,6 +9,7 @@ the plan, so a call on arrays in shared memory costs the caller next to no Pytho
 
 from __future__ import annotations
 
+import ctypes
 import threading
 import weakref
 from dataclasses import replace
@@ -21,7 +22,7 @@ from engine.atomics import load, store_after
 from engine.memory import arena as arena_module
 from engine.memory.arrays import address_of
 from engine.pool.board import COUNT, IMAGE, LENGTH, STOP, WORD
-from engine.pool.cells import BIT
+from engine.pool.cells import BIT, INDEX
 from engine.pool.chunk_length import chunk_length
 from engine.pool.driver import BASE, CELL, HEADER
 from engine.pool.handover import tune
@@ -40,10 +41,16 @@ __all__ = ["DenseJobs"]
 # Chunks that a run is cut into, at most; marks take a byte each.
 _CHUNKS_MAX = 8192
 
+# Cells that a kernel may have, so that a set of them is a word.
+_CELLS_MAX = 62
+
 # Words of a plan, behind those of any standing job.
 _SEGMENT_END = MORE_WORDS
 _PROCESSES = MORE_WORDS + 1
 _CELL_COUNT = MORE_WORDS + 2
+_BITS = MORE_WORDS + 3  # the cells that are bits, as a set: their addresses count bits
+_NUMBERS = MORE_WORDS + 4  # the cells that are one number for all indices, as a set
+_OWN_WORDS = 5
 
 
 @njit(types.boolean(types.intp, types.intp, types.int64, types.float64), nogil=True, cache=True)
@@ -51,8 +58,10 @@ def _aim(plan, addresses, count, cost_ns):
     """Point a job at arrays of `count` elements; False if that cannot be."""
     cells = load(plan + WORD * _CELL_COUNT)
     segment, end = load(plan + WORD * SEGMENT), load(plan + WORD * _SEGMENT_END)
+    bits, numbers = load(plan + WORD * _BITS), load(plan + WORD * _NUMBERS)
     for k in range(cells):
-        if not segment <= load(addresses + WORD * k) < end:
+        shift = 3 * (bits >> k & 1)
+        if numbers >> k & 1 == 0 and not segment <= load(addresses + WORD * k) >> shift < end:
             return False
     program = load(plan + WORD * PROGRAM)
     image = segment + load(plan + WORD * (SLOT + IMAGE))
@@ -60,7 +69,9 @@ def _aim(plan, addresses, count, cost_ns):
         at = WORD * (HEADER + 1 + k * (CELL + 1) + BASE)
         address = load(addresses + WORD * k)
         store_after(program + at, address)
-        store_after(image + at, address - segment)
+        if numbers >> k & 1 == 0:
+            # The image holds numbers themselves, and the offsets of all else.
+            store_after(image + at, address - (segment << 3 * (bits >> k & 1)))
     # The one axis of the program.
     store_after(program + WORD * HEADER, count)
     store_after(image + WORD * HEADER, count)
@@ -86,18 +97,24 @@ class DenseJob(StandingJob):
         Not kept alive.
     kernel : Kernel
     addresses : list of int
-        Of arrays in the segment, one a cell.
+        Of arrays in the segment, one a cell; in bits where cells are bits.
+    numbers : int
+        The cells that are one number for all indices, as a set; they may be anywhere.
 
     Notes
     -----
     Concurrency: one run at a time; whoever finds `busy` held does without this job.
     """
 
-    def __init__(self, pool: Pool, kernel: Kernel, addresses: list[int]) -> None:
-        cells = (*kernel.inputs, *kernel.outputs)
+    def __init__(self, pool: Pool, kernel: Kernel, addresses: list[int], numbers: int) -> None:
+        cells = kernel.cells
+        # Outside the segment, so that the image holds them.
+        room = np.zeros(len(cells), "V16")
         operands = [
-            Operand(cell, address, (cell.item_bytes,), refer=_never)
-            for cell, address in zip(cells, addresses, strict=True)
+            Operand(cell, address_of(room[k:]), (0,), refer=_never)
+            if numbers >> k & 1
+            else Operand(cell, addresses[k], (kernel.dense_steps[k],), refer=_never)
+            for k, cell in enumerate(cells)
         ]
         program = bind_here(kernel.address, (1,), operands)
         image, _, _ = specify(program, operands)
@@ -106,7 +123,7 @@ class DenseJob(StandingJob):
             kernel,
             task=Task(_CHUNKS_MAX, 0, 1, 1, image),
             program=program,
-            more_words=3,
+            more_words=_OWN_WORDS,
         )
         self.busy = threading.Lock()
         self._all_marks = self._done
@@ -114,6 +131,15 @@ class DenseJob(StandingJob):
         self._plan[_SEGMENT_END] = self._plan[SEGMENT] + arena_module.arena().family.nbytes
         self._plan[_PROCESSES] = pool.processes
         self._plan[_CELL_COUNT] = len(cells)
+        self._plan[_BITS] = sum(1 << k for k, cell in enumerate(cells) if cell.storage == BIT)
+        self._plan[_NUMBERS] = numbers
+        # Where the image holds a number, and how long it is.
+        segment_image = arena_module.arena().base + self._offsets[0]
+        self._numbers = [
+            (k, segment_image + int(image[HEADER + 1 + k * (CELL + 1) + BASE]), one.cell_bytes)
+            for k, one in enumerate(operands)
+            if numbers >> k & 1
+        ]
         self._aim = direct(_aim)
 
     def run_on(
@@ -126,6 +152,8 @@ class DenseJob(StandingJob):
         arrays : tuple
             What keeps the bytes at `addresses` alive.
         """
+        for k, place, nbytes in self._numbers:
+            ctypes.memmove(place, addresses[k], nbytes)
         words = np.array(addresses, np.int64)
         if not self._aim(self._plan_at, address_of(words), count, kernel.cost_ns):
             return False
@@ -158,6 +186,22 @@ def _never() -> Any:
     raise AssertionError(message)
 
 
+def _can_be_dense(kernel: Kernel, addresses: list[int], numbers: int) -> bool:
+    """Tell whether a job of a kernel can be aimed at arrays at these addresses."""
+    cells = kernel.cells
+    if len(cells) > _CELLS_MAX or any(one.ndim or one.storage == INDEX for one in cells):
+        return False
+    if any(one.storage == BIT for one in kernel.outputs):
+        # Chunks of bits must not share a byte.
+        return False
+    arena = arena_module.arena()
+    return all(
+        numbers >> k & 1
+        or arena.offset_of(addresses[k] >> 3 if cell.storage == BIT else addresses[k]) is not None
+        for k, cell in enumerate(cells)
+    )
+
+
 class DenseJobs:
     """The dense jobs of one pool, by kernel.
 
@@ -167,10 +211,19 @@ class DenseJobs:
     """
 
     def __init__(self) -> None:
-        self._jobs: weakref.WeakKeyDictionary[Kernel, DenseJob] = weakref.WeakKeyDictionary()
+        # By kernel, and by which of its cells are numbers.
+        self._jobs: weakref.WeakKeyDictionary[Kernel, dict[int, DenseJob]] = (
+            weakref.WeakKeyDictionary()
+        )
 
     def run(
-        self, pool: Pool, kernel: Kernel, arrays: tuple[Any, ...], addresses: list[int], count: int
+        self,
+        pool: Pool,
+        kernel: Kernel,
+        arrays: tuple[Any, ...],
+        addresses: list[int],
+        count: int,
+        numbers: int = 0,
     ) -> bool:
         """Run a kernel of scalars on dense arrays in the segment, if there can be a job for that.
 
@@ -178,6 +231,12 @@ class DenseJobs:
         ----------
         arrays : tuple
             What keeps the bytes at `addresses` alive.
+        addresses : list of int
+            Of the first elements, which the others follow without a gap; in bits where the
+            kernel's cells are bits.
+        count : int
+        numbers : int
+            The cells, as a set, that are one number for all indices.
 
         Returns
         -------
@@ -187,14 +246,13 @@ class DenseJobs:
         """
         if not can_stand(kernel, count):
             return False
-        job = self._jobs.get(kernel)
+        jobs = self._jobs.get(kernel)
+        job = None if jobs is None else jobs.get(numbers)
         if job is None or job.is_spent:
-            arena = arena_module.arena()
-            if any(one.storage == BIT for one in (*kernel.inputs, *kernel.outputs)) or not all(
-                arena.offset_of(one) is not None for one in addresses
-            ):
+            if not _can_be_dense(kernel, addresses, numbers):
                 return False
-            job = self._jobs[kernel] = DenseJob(pool, kernel, addresses)
+            job = DenseJob(pool, kernel, addresses, numbers)
+            self._jobs.setdefault(kernel, {})[numbers] = job
         if not job.busy.acquire(blocking=False):
             return False
         try:
@@ -203,7 +261,7 @@ class DenseJobs:
             return job.run_on(kernel, arrays, addresses, count)
         except BaseException:
             # It holds the arrays of this run for as long as it lives.
-            self._jobs.pop(kernel, None)
+            self._jobs.get(kernel, {}).pop(numbers, None)
             raise
         finally:
             job.busy.release()

@@ -23,7 +23,7 @@ from numba.np import numpy_support
 
 from engine.errors import KernelTypeError
 from engine.memory import arena as arena_module
-from engine.pool.cells import Cell, scalar_cell
+from engine.pool.cells import BIT, Cell, bit_cell, scalar_cell
 from engine.pool.code_cache import entry_key, load_entry, store_entry, unpickled
 from engine.pool.functions import CompilableFunction, dump_function, load_function
 from engine.pool.loop import compile_inner
@@ -95,6 +95,10 @@ class Kernel:
     code : MachineCode
     cost_ns : float
         Measured time per index on one core; 0 while it is unknown.
+    cells : tuple of Cell
+        All of them, in the order of a program's operands.
+    dense_steps : list of int
+        The step of each cell where an array has no gaps, in the unit of its addresses.
     """
 
     name: str
@@ -108,8 +112,10 @@ class Kernel:
     _payload: Payload | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        """Note the steps of dense operands, which small calls use again and again."""
-        self.dense_steps = [cell.item_bytes for cell in (*self.inputs, *self.outputs)]
+        """Note what short calls use again and again."""
+        validity = (bit_cell(),) if self.masked else ()
+        self.cells = (*validity, *self.inputs, *self.outputs)
+        self.dense_steps = [1 if cell.storage == BIT else cell.item_bytes for cell in self.cells]
 
     def learn_cost(self, elapsed_ns: float, count: int) -> None:
         """Take a measurement into the running estimate of `cost_ns`."""

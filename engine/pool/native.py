@@ -86,6 +86,8 @@ def run_native(
         driver.run_range(program.words, program.scratch, 0, total)
         return
     alone = not options.pool.isolate and options.limit is None
+    if alone and _run_dense(kernel, shape, operands, options):
+        return
     first = 0
     if alone:
         try:
@@ -97,6 +99,32 @@ def run_native(
         _share(kernel, shape, operands, (first, total), options, alone=alone)
     if options.on_progress is not None:
         options.on_progress(total)
+
+
+def _run_dense(
+    kernel: Kernel, shape: tuple[int, ...], operands: list[Operand], options: CallOptions
+) -> bool:
+    """Run a kernel by the job that stands ready for its dense arrays; False if it is not one."""
+    if (
+        not kernel.cost_ns
+        or len(shape) != 1
+        or options != CallOptions(options.pool)
+        or not options.pool.takes_small_calls
+    ):
+        return False
+    numbers = 0
+    for k, (one, step) in enumerate(zip(operands, kernel.dense_steps, strict=True)):
+        if one.refer is None:
+            return False  # an index
+        if one.steps != (step,):
+            if not one.is_number:
+                return False
+            numbers |= 1 << k
+    addresses = [one.address for one in operands]
+    ran: bool = options.pool.dense_jobs.run(
+        options.pool, kernel, tuple(operands), addresses, shape[0], numbers
+    )
+    return ran
 
 
 def _start_alone(

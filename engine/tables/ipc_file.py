@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 
 __all__ = ["IpcFileWriter", "IpcReader", "IpcStreamWriter"]
 
@@ -32,10 +31,8 @@ class IpcReader:
             raise pa.ArrowInvalid("a Feather file of version 1; write it anew as version 2")
         self._is_file = magic == _FILE_MAGIC
         self.schema: pa.Schema = self._open(None).schema
-        # The footer of a file leads to every batch's length; a stream must be read to be counted.
-        self.row_count: int | None = (
-            ds.dataset(path, format="ipc").count_rows() if self._is_file else None
-        )
+        # The footer of a file leads to every batch; a stream must be read to be counted.
+        self.row_count: int | None = self._count() if self._is_file else None
 
     def read(self, columns: Sequence[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
         """Yield the file's own batches, whatever their size, with exactly `columns`."""
@@ -51,6 +48,11 @@ class IpcReader:
     def close(self) -> None:
         """Close the file; batches already read keep their memory."""
         self._map.close()
+
+    def _count(self) -> int:
+        """Sum the lengths of the batches, looking at no more than a column."""
+        reader = self._open([0] if self.schema.names else None)
+        return sum(reader.get_batch(index).num_rows for index in range(reader.num_record_batches))
 
     def _open(
         self, fields: list[int] | None

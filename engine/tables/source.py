@@ -58,6 +58,11 @@ class Source:
                 self._reader.read(self.schema.names, self._batch_rows), self._batch_rows
             )
 
+    def uneven(self) -> Iterator[pa.RecordBatch]:
+        """Yield the rows in order, in batches of whatever size is read at once."""
+        with _as_table_errors(self.path):
+            yield from self._reader.read(self.schema.names, self._batch_rows)
+
     def check_columns(self, columns: Sequence[str]) -> None:
         """Raise `TableError` for a name that is not one of the columns read."""
         _selected(self.path, self.schema, columns)

@@ -9,16 +9,32 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.algorithms.inputs.arrow_columns import Segment
+from engine.memory.arrow import shared_bits
 
-__all__ = ["joined_validity", "validity_of"]
+__all__ = ["joined_validity", "valid_bits", "validity_of"]
 
 
 def validity_of(segment: Segment) -> pa.Array | None:
-    """Where every input of a segment has a value; None if there are no nulls at all."""
+    """Where every input of a segment has a value; None if there are no nulls at all.
+
+    Of one input with nulls it is a view, so that what is shared stays so; of several it is
+    new.
+    """
     nullable = [one for one in segment.arrays if isinstance(one, pa.Array) and one.null_count]
     if not nullable:
         return None
-    return functools.reduce(pc.and_, [one.is_valid() for one in nullable])
+    if len(nullable) == 1:
+        return valid_bits(nullable[0])
+    joined = functools.reduce(pc.and_, map(valid_bits, nullable))
+    return pa.Array.from_buffers(pa.bool_(), len(joined), [None, shared_bits(joined)])
+
+
+def valid_bits(array: pa.Array) -> pa.Array:
+    """View the bits that say where an array has a value."""
+    bitmap = array.buffers()[0]
+    if bitmap is None:
+        return array.isvalid_bits()  # Of the null type, which has no bits.
+    return pa.Array.from_buffers(pa.bool_(), len(array), [None, bitmap], offset=array.offset)
 
 
 def joined_validity(known: list[tuple[int, int, pa.Array]], length: int) -> pa.Array:
