@@ -1,5 +1,6 @@
 """What a test may leave behind: nothing.  The facts about this process that show it."""
 
+import contextlib
 import gc
 import os
 import time
@@ -9,9 +10,9 @@ from pathlib import Path
 import psutil
 
 import engine
-from engine.pool.crew import Crew
 from engine.pool.dense import DenseJob
 from engine.pool.kernel import Payload
+from engine.pool.supervisor import Supervisor
 
 # Workers that were told to end, and blocks whose last view died on another thread, are gone in
 # milliseconds; a machine with other work on it may need longer.
@@ -59,17 +60,24 @@ def holdings():
     gc.collect()
     objects = gc.get_objects()
     kept = sum(type(one) in (Payload, DenseJob) for one in objects)
-    crews = [one for one in objects if type(one) is Crew and one.starter is not None]
-    wanted = sum(one.wanted for one in crews)
-    recruits = [recruit for one in crews for recruit in list(one.workers.values())]
-    # The line to it, and the process as soon as it is known.
-    lines = sum(2 if one.process_fd >= 0 else 1 for one in recruits)
-    pids = {one.pid for one in psutil.Process().children(recursive=True)}
     memory = engine.statistics().memory
+    with contextlib.ExitStack() as locks:
+        crews = []
+        for one in objects:
+            if type(one) is Supervisor:
+                # So that no worker comes or goes while they are counted.
+                locks.enter_context(one.lock)
+                if one._crew.starter is not None:  # noqa: SLF001 - there is no other way to it
+                    crews.append(one._crew)  # noqa: SLF001
+        wanted = sum(one.wanted for one in crews)
+        recruits = [recruit for one in crews for recruit in one.workers.values()]
+        # The line to it, and the process as soon as it is known.
+        lines = sum(2 if one.process_fd >= 0 else 1 for one in recruits)
+        descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a Path object costs more
+        pids = {one.pid for one in psutil.Process().children(recursive=True)}
     return Holdings(
         children=len(pids - {one.pid for one in recruits}) + wanted,
-        # A Path object would cost more.
-        descriptors=len(os.listdir("/proc/self/fd")) - lines + 2 * wanted,  # noqa: PTH208
+        descriptors=descriptors - lines + 2 * wanted,
         mappings=Path("/proc/self/maps").read_text(errors="replace").count("/memfd:numcrew"),
         blocks=memory.live_blocks - kept,
         names=sum("numcrew" in one.name for one in Path("/dev/shm").iterdir()),

@@ -33,7 +33,7 @@ def valid_bits(array: pa.Array) -> pa.Array:
     """View the bits that say where an array has a value."""
     bitmap = array.buffers()[0]
     if bitmap is None:
-        return array.isvalid_bits()  # Of the null type, which has no bits.
+        return array.is_valid()  # Of the null type, which has no bits.
     return pa.Array.from_buffers(pa.bool_(), len(array), [None, bitmap], offset=array.offset)
 
 
