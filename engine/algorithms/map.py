@@ -94,12 +94,12 @@ def parallel_map(
     >>> parallel_map(lambda x, y: x * x + y, np.arange(3.0), 1.0)
     array([1., 2., 5.])
     """
-    check_mapped(func, arrays)
     plain = dtype is None and grain is None and timeout is None and not progress
-    if plain and (pool is None or getattr(pool, "takes_small_calls", False)):
+    if plain and arrays and (pool is None or getattr(pool, "takes_small_calls", False)):
         result = map_small(func, arrays, out, pool)
         if result is not None:
             return result
+    check_mapped(func, arrays)
     return run_call(
         lambda options: map_within(options, func, arrays, out, dtype),
         pool=pool,

@@ -25,6 +25,7 @@ bare -> warm (grow) -> live (allocate) -> live (handed over) or -> cached (colle
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections import deque
@@ -56,6 +57,9 @@ _LARGE_BYTES = 64 * 1024
 # Of more blocks that came back the books are to know, so that the next one is the
 # warmest and not the oldest.
 _HANDED_OVER_MAX = 4
+
+# A program asks for arrays of few sizes, again and again.
+_SIZES_KNOWN = 256
 
 # The least that is taken from the system at a time.
 _GROW_BYTES = 1024 * 1024
@@ -91,6 +95,7 @@ class ArenaStatistics:
     live_blocks: int
 
 
+@functools.lru_cache(maxsize=_SIZES_KNOWN)
 def size_class(nbytes: int) -> int:
     """Round a size up to its class: at most 1/8 is wasted above 64 KiB."""
     if nbytes <= ALIGNMENT_BYTES:

@@ -193,19 +193,18 @@ def run_range(program, scratch, start, stop):
         at += count
 
 
-@njit(types.void(types.intp, types.int64[::1], types.int64), nogil=True, cache=True)
-def run_dense(inner, words, count):
+@njit(types.void(types.intp, types.intp, types.int64, types.int64), nogil=True, cache=True)
+def run_dense(inner, words, cells, count):
     """Run an inner loop once over dense arrays of scalars.
 
     Parameters
     ----------
     inner : address
         Of the inner loop.
-    words : int64 array
-        The pointers, then as many steps.
+    words : address
+        Of the pointers, one a cell, and as many steps.
     """
-    pointers = words.ctypes.data
-    _call_inner(inner, pointers, pointers + 4 * len(words), count, pointers)
+    _call_inner(inner, words, words + 8 * cells, count, words)
 
 
 @njit(

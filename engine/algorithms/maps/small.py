@@ -19,6 +19,7 @@ from engine.pool.error_notes import CALLER, note_of
 from engine.pool.functions import known_function
 from engine.pool.native import ALONE_NS
 from engine.pool.pool import current_pool
+from engine.sync.shared_words import direct
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["map_small"]
 
+_run_dense = direct(driver.run_dense)
 
 # With so little work nobody asks whether it should be shared.
 _ALONE_NS = 3_000
@@ -115,7 +117,7 @@ def _run_here(kernel: Kernel, addresses: list[int], count: int) -> None:
     words = np.array(addresses + kernel.dense_steps, np.int64)
     begun = time.perf_counter_ns()
     try:
-        driver.run_dense(kernel.address, words, count)
+        _run_dense(kernel.address, address_of(words), len(addresses), count)
     except Exception as error:
         error.add_note(note_of(kernel.name, None, CALLER))
         raise
