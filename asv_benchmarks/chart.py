@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from asv_benchmarks.row import Row
+from asv_benchmarks.row import Row, shown
 
 __all__ = ["chart"]
 
@@ -53,7 +53,7 @@ def chart(rows: Sequence[Row], machine: str) -> str:
         )
         for place, ratio in zip(places, ratios, strict=True):
             axes.annotate(
-                f"{ratio:.2f}x",
+                shown(ratio),
                 (max(ratio, _LEAST), place),
                 (3, 0),
                 textcoords="offset points",

@@ -6,7 +6,10 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["Row", "compared"]
+__all__ = ["Row", "compared", "shown"]
+
+# What would be written as 0.00 or 0.01.
+_SMALL_RATIO = 0.015
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class Row:
     def cells(self) -> tuple[str, ...]:
         """Return the columns of the table."""
         verdict = {True: "yes", False: "no", None: "-"}[self.reached]
-        ratio = "-" if self.ratio is None else f"{self.ratio:.2f}x"
+        ratio = "-" if self.ratio is None else shown(self.ratio)
         return (self.work, self.ours, self.peer, ratio, self.wanted, verdict)
 
 
@@ -66,6 +69,11 @@ def compared(
         theirs = f"{peer} {_time(medians_s[peer])}"
         rows.append(Row(text, _time(ours_s), theirs, ratio, wanted, reached))
     return rows
+
+
+def shown(ratio: float) -> str:
+    """Write a quotient: two places, or more where these would say nothing."""
+    return f"{ratio:.1g}x" if ratio < _SMALL_RATIO else f"{ratio:.2f}x"
 
 
 def _time(seconds: float) -> str:

@@ -31,7 +31,10 @@ SmallPlan = contested("SmallPlan", partial(contest_small, is_prepared=True), _TH
 MiddlePlan = contested(
     "MiddlePlan", partial(contest_small, count=100_000, is_prepared=True), _THREADS, calls=30
 )
-Pools = contested("Pools", contest_pools, ["multiprocessing", "joblib", "mpire", "dask", "ray"])
+_POOLS = ["multiprocessing", "joblib", "mpire", "dask", "ray"]
+Pools = contested("Pools", contest_pools, _POOLS)
+ShortInPools = contested("ShortInPools", partial(contest_pools, job="short"), _POOLS)
+TotalInPools = contested("TotalInPools", partial(contest_pools, job="total"), _POOLS)
 
 
 class FirstCall:
