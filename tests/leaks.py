@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 import engine
-from engine.pool.dense import DenseJob
+from engine.pool.aimed import AimedJob
 from engine.pool.kernel import Payload
 from engine.pool.supervisor import Supervisor
 
@@ -59,7 +59,7 @@ def holdings():
     """Count what this process holds."""
     gc.collect()
     objects = gc.get_objects()
-    kept = sum(type(one) in (Payload, DenseJob) for one in objects)
+    kept = sum(issubclass(type(one), Payload | AimedJob) for one in objects)
     memory = engine.statistics().memory
     with contextlib.ExitStack() as locks:
         crews = []

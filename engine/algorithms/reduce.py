@@ -10,6 +10,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from engine.algorithms.folds.arrays import Elements, reduce_lanes, reduce_named
 from engine.algorithms.folds.mapped import mapping_of, widened
 from engine.algorithms.folds.names import UFUNCS, initial_of, name_of_op, numpy_twin, probe
+from engine.algorithms.folds.whole import is_whole, reduce_whole
 from engine.algorithms.inputs.arguments import is_arrow, run_call
 from engine.algorithms.inputs.operands import as_arrays, check_outputs, refuse_masked
 from engine.algorithms.reduction import Reduction, binary_fold, reduction_fold
@@ -149,6 +150,10 @@ def parallel_reduce(
         if min_count is not None:
             message = "min_count= is for Arrow data, whose nulls are passed over; use where="
             raise TypeError(message)
+        given = (map, axis, where, initial, out, keepdims or None)
+        if name is not None and all(one is None for one in given) and is_whole(name, arrays[0]):
+            results = reduce_whole(name, arrays[0], ddof, options)
+            return results if len(results) > 1 else results[0]
         call = _Call(name, op, what, map, axis, where, initial, bool(keepdims), out, ddof, identity)
         return call.run(arrays, options)
 

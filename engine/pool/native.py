@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from engine.atomics import load_word
 from engine.memory import arena as arena_module
 from engine.pool import board, driver
-from engine.pool.cells import BIT
+from engine.pool.cells import BIT, INDEX
 from engine.pool.chunk_length import ALIGN, CHUNKS_MAX, chunk_length
 from engine.pool.claims import run_claims
 from engine.pool.context import in_worker
@@ -86,7 +86,7 @@ def run_native(
         driver.run_range(program.words, program.scratch, 0, total)
         return
     alone = not options.pool.isolate and options.limit is None
-    if alone and _run_dense(kernel, shape, operands, options):
+    if alone and _run_aimed(kernel, shape, operands, options):
         return
     first = 0
     if alone:
@@ -101,28 +101,34 @@ def run_native(
         options.on_progress(total)
 
 
-def _run_dense(
+def _run_aimed(
     kernel: Kernel, shape: tuple[int, ...], operands: list[Operand], options: CallOptions
 ) -> bool:
-    """Run a kernel by the job that stands ready for its dense arrays; False if it is not one."""
+    """Run a kernel by a job that stands ready for it; False if there is none."""
     if (
         not kernel.cost_ns
         or len(shape) != 1
-        or options != CallOptions(options.pool)
+        or options != CallOptions(options.pool, options.grain)
         or not options.pool.takes_small_calls
     ):
         return False
+    (total,) = shape
+    if kernel.cells[0].storage == INDEX:
+        ran: bool = options.pool.body_jobs.run(
+            options.pool, kernel, total, operands, None, operands, options.grain
+        )
+        return ran
+    if options.grain is not None:
+        return False
     numbers = 0
     for k, (one, step) in enumerate(zip(operands, kernel.dense_steps, strict=True)):
-        if one.refer is None:
-            return False  # an index
         if one.steps != (step,):
             if not one.is_number:
                 return False
             numbers |= 1 << k
     addresses = [one.address for one in operands]
-    ran: bool = options.pool.dense_jobs.run(
-        options.pool, kernel, tuple(operands), addresses, shape[0], numbers
+    ran = options.pool.dense_jobs.run(
+        options.pool, kernel, total, tuple(operands), numbers, addresses
     )
     return ran
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from engine.pool.handover import Handover
     from engine.pool.recruit import WorkerRecord
     from engine.pool.slots import Slot
+    from engine.pool.whole import BodyJobs
 
 __all__ = ["Pool", "current_pool", "default_pool", "given_pool"]
 
@@ -196,6 +197,13 @@ class Pool(PoolCalls):
         from engine.pool.dense import DenseJobs
 
         return DenseJobs()
+
+    @functools.cached_property
+    def body_jobs(self) -> BodyJobs:
+        """Jobs that stand ready for the next run of the same loop body."""
+        from engine.pool.whole import BodyJobs
+
+        return BodyJobs()
 
     def start(self) -> None:
         """Start the workers that compiled kernels need; returns at once."""

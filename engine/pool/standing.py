@@ -47,7 +47,7 @@ __all__ = ["COST_NS", "MORE_WORDS", "SEGMENT", "TOTAL", "StandingJob", "can_stan
 
 # What takes longer has to be interruptible, and it does not matter how it was begun.
 _RUN_NS_MAX = 200_000_000
-_INDEX_NS_MAX = 1_000_000
+_INDEX_NS_MAX = 20_000_000
 
 # Sharing is taken to cost so much until it has been measured.
 _AWAKE_NS, _PARKED_NS = 20_000, 100_000

@@ -17,7 +17,14 @@ from engine.algorithms.folds.mapped import Mapping, stored_as
 if TYPE_CHECKING:
     from engine.pool.native import CallOptions
 
-__all__ = ["Elements", "block_states", "reduce_lanes", "reduce_named"]
+__all__ = [
+    "Elements",
+    "block_states",
+    "fold_of",
+    "reduce_lanes",
+    "reduce_named",
+    "results_of",
+]
 
 # The one value of int64 that dates and durations use for "not a time".
 _NAT = np.iinfo(np.int64).min
@@ -110,8 +117,20 @@ def reduce_named(
         # Kernels know places within blocks only.
         places = states[1] + (np.arange(states[1].shape[1]) * block)[:, np.newaxis]
         return combine_blocks(fold, (states[0], places), counts)[0][1:]
-    fold = named_fold("moments" if name in ("var", "std") else name, stored)
+    fold = fold_of(name, stored)
     states, counts = reduce_lanes(fold, elements, options, ordered=False)
+    return results_of(name, states, counts, ddof)
+
+
+def fold_of(name: str, dtype: np.dtype[Any]) -> Fold:
+    """Give the fold from whose states the results of a named reduction are made."""
+    return named_fold("moments" if name in ("var", "std") else name, dtype)
+
+
+def results_of(
+    name: str, states: tuple[np.ndarray[Any, Any], ...], counts: np.ndarray[Any, Any], ddof: float
+) -> tuple[np.ndarray[Any, Any], ...]:
+    """Make the results of a named reduction from the states of lanes."""
     if name == "mean":
         if not counts.all():
             warnings.warn("Mean of empty slice.", RuntimeWarning, stacklevel=2)

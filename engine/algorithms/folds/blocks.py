@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from engine.algorithms.folds.lanes import Lanes
     from engine.pool.native import CallOptions
 
-__all__ = ["fold_blocks"]
+__all__ = ["DENSE_BLOCK", "fold_blocks", "may_run_here"]
 
 # Elements of a block that is folded in place: long enough for a claim to cost nothing beside it.
 DENSE_BLOCK = 1 << 16
@@ -117,7 +117,7 @@ def fold_blocks(
     block = DENSE_BLOCK if dense else strided
     blocks = -(-lanes.length // block)
     grid = (lanes.rows, blocks, lanes.columns)
-    if dense and grid == (1, 1, 1) and fold.kernel in BODIES and _may_run_here(options):
+    if dense and grid == (1, 1, 1) and fold.kernel in BODIES and may_run_here(options):
         # One block: a loop of microseconds, for which nothing is to be shared out.
         found = fold.kernel(lanes.arrays[0][0], *fold.start)
         alone = zip(found, fold.dtypes, strict=True)
@@ -153,7 +153,7 @@ def fold_blocks(
     return states, counts, block
 
 
-def _may_run_here(options: CallOptions) -> bool:
+def may_run_here(options: CallOptions) -> bool:
     """Tell whether the caller itself may compute, and nobody is waiting for the time."""
     return options.limit is None and (options.pool is None or not options.pool.isolate)
 

@@ -6,6 +6,7 @@ neighbouring blocks are combined here, in a tree that depends on their number al
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     States = tuple[Array, ...]
 
 __all__ = ["Fold", "combine_blocks", "named_fold"]
+
+_FOLDS_MAX = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +39,15 @@ class Fold:
     combine : callable
         ``combine(left, right, counts_left, counts_right)`` joins the states of neighbours, arrays
         of any shape, of runs that have so many elements.
+    is_own_combine : bool
+        Whether the kernel joins a run of states as it folds a run of elements.
     """
 
     kernel: Any
     start: tuple[Any, ...]
     dtypes: tuple[np.dtype[Any], ...]
     combine: Callable[[States, States, Array, Array], States]
+    is_own_combine: bool = False
 
 
 def combine_blocks(fold: Fold, states: States, counts: Array) -> tuple[States, Array]:
@@ -60,6 +66,11 @@ def combine_blocks(fold: Fold, states: States, counts: Array) -> tuple[States, A
         Of the axes (row, column).
     counts : int64 array
     """
+    if fold.is_own_combine and counts.shape[0] == counts.shape[2] == 1:
+        run = states[0].reshape(-1)
+        run.flags.writeable = False
+        (found,) = fold.kernel(run, *fold.start)
+        return (np.full((1, 1), found, run.dtype),), np.full((1, 1), counts.sum())
     while (blocks := counts.shape[1]) > 1:
         even = blocks - blocks % 2
         pairs = [
@@ -68,6 +79,9 @@ def combine_blocks(fold: Fold, states: States, counts: Array) -> tuple[States, A
         ]
         (left, counts_left), (right, counts_right) = pairs
         joined = fold.combine(left, right, counts_left, counts_right)
+        if even == blocks:
+            states, counts = joined, counts_left + counts_right
+            continue
         rest = slice(even, None)
         states = tuple(
             np.concatenate([new, old[:, rest]], axis=1)
@@ -77,6 +91,7 @@ def combine_blocks(fold: Fold, states: States, counts: Array) -> tuple[States, A
     return tuple(one[:, 0] for one in states), counts[:, 0]
 
 
+@functools.lru_cache(maxsize=_FOLDS_MAX)
 def named_fold(name: str, dtype: np.dtype[Any], total: np.dtype[Any] | None = None) -> Fold:
     """The fold of a named reduction for elements of a dtype that kernels know.
 
@@ -98,15 +113,15 @@ def named_fold(name: str, dtype: np.dtype[Any], total: np.dtype[Any] | None = No
         return Fold(reductions.fold_count, (count.type(0),), (count,), _by_ufuncs(np.add))
     if name == "sum":
         total = total or _sum_dtype(dtype)
-        return Fold(reductions.fold_sum, (total.type(0),), (total,), _by_ufuncs(np.add))
+        return _own(reductions.fold_sum, total.type(0), np.add)
     if name == "prod":
         total = total or _sum_dtype(dtype)
-        return Fold(reductions.fold_product, (total.type(1),), (total,), _by_ufuncs(np.multiply))
+        return _own(reductions.fold_product, total.type(1), np.multiply)
     if name in ("mean", "moments"):
         total = np.dtype(np.complex128 if dtype.kind == "c" else np.float64)
         zero = (total.type(0),)
         if name == "mean":
-            return Fold(reductions.fold_sum, zero, (total,), _by_ufuncs(np.add))
+            return _own(reductions.fold_sum, total.type(0), np.add)
         dtypes = (total, total, np.dtype(np.float64))
         return Fold(reductions.fold_moments, zero, dtypes, _combine_moments)
     if name in ("any", "all"):
@@ -131,7 +146,12 @@ def _bitwise_fold(name: str, dtype: np.dtype[Any]) -> Fold:
         raise TypeError(message)
     kernel, ufunc, bits = _BITWISE[name]
     start = np.array(bits).astype(dtype)[()]
-    return Fold(kernel, (start,), (dtype,), _by_ufuncs(ufunc))
+    return _own(kernel, start, ufunc)
+
+
+def _own(kernel: Any, start: Any, ufunc: np.ufunc) -> Fold:
+    """Make the fold of a kernel that joins states of its own as well."""
+    return Fold(kernel, (start,), (start.dtype,), _by_ufuncs(ufunc), is_own_combine=True)
 
 
 def _order_fold(name: str, dtype: np.dtype[Any]) -> Fold:
@@ -146,9 +166,9 @@ def _order_fold(name: str, dtype: np.dtype[Any]) -> Fold:
     largest = dtype.type(np.inf if limits is None else limits.max)
     smallest = dtype.type(-np.inf if limits is None else limits.min)
     if name == "min":
-        return Fold(reductions.fold_min, (largest,), (dtype,), _by_ufuncs(np.minimum))
+        return _own(reductions.fold_min, largest, np.minimum)
     if name == "max":
-        return Fold(reductions.fold_max, (smallest,), (dtype,), _by_ufuncs(np.maximum))
+        return _own(reductions.fold_max, smallest, np.maximum)
     combine = _by_ufuncs(np.minimum, np.maximum)
     return Fold(reductions.fold_minmax, (largest, smallest), (dtype, dtype), combine)
 

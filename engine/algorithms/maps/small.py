@@ -81,7 +81,9 @@ def map_small(
         if not _can_be_written(results, typed, shape, arrays, addresses):
             return None
     addresses += [address_of(one) for one in results]
-    if pool is None or not pool.dense_jobs.run(pool, kernel, (arrays, results), addresses, count):
+    if pool is None or not pool.dense_jobs.run(
+        pool, kernel, count, (arrays, results), 0, addresses
+    ):
         if cost_ns > ALONE_NS:
             return None
         _run_here(kernel, addresses, count)
