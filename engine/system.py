@@ -46,6 +46,7 @@ __all__ = [
     "open_process",
     "physical_memory_bytes",
     "punch_segment",
+    "second_cache_bytes",
     "segment_identity",
     "unlock_life",
 ]
@@ -128,6 +129,16 @@ def cpu_budget() -> int:
     from loky import cpu_count
 
     return int(cpu_count())
+
+
+@functools.cache
+def second_cache_bytes() -> int:
+    """Bytes of a core's second-level cache, or what most have where the system does not say."""
+    for one in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+        with contextlib.suppress(OSError, ValueError):
+            if (one / "level").read_text("ascii").strip() == "2":
+                return int((one / "size").read_text("ascii").strip().removesuffix("K")) * 1024
+    return 1 << 20
 
 
 def create_segment(reserve_bytes: int) -> int:

@@ -91,7 +91,8 @@ def test_steps_are_those_of_padded_arrays(pools, data, rule, steps, ndim):
     twin = stepped(a, weights, steps, rule, cval)
     with pytest.MonkeyPatch.context() as patch:
         # Few bytes make blocks of few columns.
-        patch.setattr(stencil, "_WINDOW_BYTES", data.draw(st.sampled_from([100, 600, 1 << 18])))
+        cache_bytes = data.draw(st.sampled_from([200, 1200, 1 << 19]))
+        patch.setattr(stencil, "second_cache_bytes", lambda: cache_bytes)
         for pool in pools:
             ours = parallel_stencil(
                 kernel, a, halo=halo, steps=steps, boundary=rule, cval=cval, pool=pool

@@ -22,6 +22,7 @@ from engine.memory.ledger import count_copy
 from engine.pool.cells import Cell
 from engine.pool.functions import CompilableFunction, compilable, name_of
 from engine.pool.kernel import output_cells
+from engine.system import second_cache_bytes
 from kernels.loops.stencil import CONSTANT, NEAREST, PERIODIC, REFLECT
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["parallel_stencil"]
 
-# The rows that all steps of a phase use at a time; they should stay in the second cache.
-_WINDOW_BYTES = 1 << 19
+# The rows that all steps of a phase use at a time take this part of the second cache.
+_WINDOW_PART = 2
 
 # In one dimension a block is used whole, twice, and should stay in the first cache.
 _LINE_BYTES = 1 << 13
@@ -41,11 +42,13 @@ _LINE_BYTES = 1 << 13
 # What the steps of a phase reach is at most this part of a line's block.
 _PART_REACHED = 8
 
-# Rows of a block: as few as balance uneven workers, but many times what the steps reach.
-_BLOCKS_PER_PROCESS = 2
-_ROWS_MAX = 256
+# Rows of a block at most: many times what the steps reach.
+_ROWS_MAX = 512
 
-_STEPS_MAX = 16
+_STEPS_MAX = 32
+
+# What reading a block and writing its result takes, in steps.
+_PHASE_STEPS = 2.7
 
 _DIMENSIONS_MAX = 3
 
@@ -220,18 +223,21 @@ def _blocks(
         return (cells, 1), min(cells // (_PART_REACHED * reach), steps_max)
     rows, columns = array.shape[:2]
     column_bytes = max(array.nbytes // max(rows * columns, 1), 1)
-    fair = min(-(-rows // (processes * _BLOCKS_PER_PROCESS)), _ROWS_MAX)
+    fair = min(-(-rows // processes), _ROWS_MAX)
+    window_bytes = second_cache_bytes() // _WINDOW_PART
 
     def width(at_once: int) -> int:
         window = (at_once * (2 * reach + 1) + ROWS_AT_ONCE) * column_bytes
-        return max(min(_WINDOW_BYTES // window, columns), 1)
+        return max(min(window_bytes // window, columns), 1)
 
     def cost(at_once: int) -> float:
-        """Estimate what a step costs: its cells, those made twice, and reading the array."""
+        """Estimate what a step costs: its cells, those made twice, and its part of a phase."""
         twice = at_once * halo[1] / width(at_once) if width(at_once) < columns else 0.0
-        return (1 + twice) * (1 + at_once * reach / max(fair, 1)) + 1 / at_once
+        return (1 + twice) * (1 + at_once * reach / max(fair, 1)) + _PHASE_STEPS / at_once
 
     at_once = min(range(1, steps_max + 1), key=cost)
+    # As many phases, with as many steps in each as in any other.
+    at_once = -(-max(steps, 1) // -(-max(steps, 1) // at_once))
     return (max(fair, 1), width(at_once)), at_once
 
 
