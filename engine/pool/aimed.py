@@ -14,22 +14,18 @@ from __future__ import annotations
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit, types
+from numba import njit
 
-from engine.atomics import load, store_after
 from engine.memory import arena as arena_module
 from engine.memory.arrays import address_of
-from engine.pool.board import COUNT, LENGTH, STOP, WORD
-from engine.pool.chunk_length import chunk_length
+from engine.pool.board import WORD
 from engine.pool.driver import BASE, CELL, HEADER
 from engine.pool.handover import tune
-from engine.pool.planned import MARK_COUNT, SLOT
 from engine.pool.program import Operand, bind_here, specify
-from engine.pool.standing import COST_NS, MORE_WORDS, SEGMENT, TOTAL, StandingJob, can_stand
+from engine.pool.standing import COST_NS, CUT_MAX, MORE_WORDS, SEGMENT, StandingJob, can_stand
 from engine.pool.tasks import Task
 
 if TYPE_CHECKING:
@@ -47,21 +43,16 @@ __all__ = [
     "AimedJob",
     "AimedJobs",
     "base_at",
-    "cut",
 ]
-
-# Chunks that a run is cut into, at most; marks take a byte each.
-_CHUNKS_MAX = 8192
 
 # Cells that a kernel may have, so that a set of them is a word.
 CELLS_MAX = 62
 
 # Words of a plan, behind those of any standing job.
 SEGMENT_END = MORE_WORDS
-_PROCESSES = MORE_WORDS + 1
-CELL_COUNT = MORE_WORDS + 2
-NUMBERS = MORE_WORDS + 3  # the cells that are one number for all indices, as a set
-_OWN_WORDS = 4
+CELL_COUNT = MORE_WORDS + 1
+NUMBERS = MORE_WORDS + 2  # the cells that are one number for all indices, as a set
+_OWN_WORDS = 3
 AIMED_WORDS = MORE_WORDS + _OWN_WORDS  # what derived kinds have beside these
 
 
@@ -69,30 +60,6 @@ AIMED_WORDS = MORE_WORDS + _OWN_WORDS  # what derived kinds have beside these
 def base_at(cell):
     """Give the place of a cell's base in a program with one axis, and in its image, in bytes."""
     return WORD * (HEADER + 1 + cell * (CELL + 1) + BASE)
-
-
-@njit(types.boolean(types.intp, types.int64, types.int64, types.float64), nogil=True, cache=True)
-def cut(plan, count, grain, cost_ns):
-    """Cut `count` indices into chunks; False if there would be too many.
-
-    Parameters
-    ----------
-    grain : int
-        Indices of a chunk; 0: as many as what they cost suggests.
-    """
-    length = grain
-    if length == 0:
-        length = chunk_length(cost_ns, count, load(plan + WORD * _PROCESSES))
-    chunks = (count + length - 1) // length
-    if chunks > _CHUNKS_MAX:
-        return False
-    store_after(plan + WORD * (SLOT + COUNT), chunks)
-    store_after(plan + WORD * (SLOT + STOP), count)
-    store_after(plan + WORD * (SLOT + LENGTH), length)
-    store_after(plan + WORD * MARK_COUNT, chunks)
-    store_after(plan + WORD * TOTAL, count)
-    store_after(plan + WORD * COST_NS, int(cost_ns * count) + 1)
-    return True
 
 
 class AimedJob(StandingJob, ABC):
@@ -136,15 +103,13 @@ class AimedJob(StandingJob, ABC):
         super().__init__(
             weakref.proxy(pool),
             kernel,
-            task=Task(_CHUNKS_MAX, 0, 1, 1, image),
+            task=Task(CUT_MAX, 0, 1, 1, image),
             program=program,
             more_words=_OWN_WORDS + more_words,
         )
         self.busy = threading.Lock()
-        self._all_marks = self._done
         self._keep: Any = None
         self._plan[SEGMENT_END] = self._plan[SEGMENT] + arena_module.arena().family.nbytes
-        self._plan[_PROCESSES] = pool.processes
         self._plan[CELL_COUNT] = len(operands)
         self._plan[NUMBERS] = numbers
 
@@ -160,6 +125,7 @@ class AimedJob(StandingJob, ABC):
         """
         if not self._aim_at(kernel, count, *how):
             return False
+        self._plan[COST_NS] = int(kernel.cost_ns * count) + 1
         self._keep = arrays
         self._run_aimed(*how)
         # Not after a failure: somebody may still be at it.
@@ -173,22 +139,6 @@ class AimedJob(StandingJob, ABC):
 
     def _run_aimed(self, *how: Any) -> None:
         self.run()
-
-    def _grid(self) -> tuple[int, int, int]:
-        """Give the number of chunks of this run, where they stop, and their length."""
-        chunks, stop, length = (int(self._plan[SLOT + at]) for at in (COUNT, STOP, LENGTH))
-        return chunks, stop, length
-
-    def _bounds(self, chunk: int) -> tuple[int, int]:
-        _, stop, length = self._grid()
-        return chunk * length, min((chunk + 1) * length, stop)
-
-    def _repair(self, slot: int) -> None:
-        """Run again what is missing of the chunks of this run."""
-        chunks, stop, length = self._grid()
-        self._task = replace(self._task, chunk_count=chunks, stop=stop, chunk_length=length)
-        self._done = self._all_marks[:chunks]
-        super()._repair(slot)
 
 
 def refer_never() -> Any:
@@ -256,4 +206,3 @@ class AimedJobs(ABC):
             raise
         finally:
             job.busy.release()
-

@@ -40,7 +40,7 @@ from numba import njit, types
 from engine.atomics import load, store
 from engine.memory.arrays import zeros
 
-__all__ = ["Board", "has_left", "open_slot", "retire"]
+__all__ = ["Board", "claimed", "has_left", "is_claimed", "open_slot", "retire"]
 
 WORD = 8
 LINE = 16
@@ -64,6 +64,7 @@ OWN_RANK = LINE + 8
 CORE = LINE + 9  # 1 + the core that this worker was on when it last entered a job
 CALLER_CORE = LINE + 10  # and the one that the caller was on
 WAITS = LINE + 11  # how often it has found nothing to do, for statistics
+BACKWARDS = LINE + 12  # 1: claims chunks from the end
 WORKER_WORDS = 2 * LINE
 
 # Words of a job slot, from its first line.
@@ -82,13 +83,16 @@ IMAGE = 13  # offset of a program's image
 IMAGE_WORDS = 14  # 0 if the job runs Python code
 # 1: each of the workers runs one chunk, the one of its own rank behind FIRST, all at the same time.
 TOGETHER = 15
-NEXT = LINE  # how many were
+NEXT = LINE  # how many were: all of them below `FROM_END`, and those from the end above it
 CALLER = LINE + 1  # 1 + the core that the caller computes on, 0 if it does not
 LEFT = 2 * LINE  # a doorbell: rung when a worker has left the job
 LEFT_PARKED = LEFT + 1
 SLOT_WORDS = 3 * LINE
 
 SLOT_COUNT = 16
+
+# One chunk claimed from the end, in `NEXT`.
+FROM_END = 1 << 32
 
 # In `NEXT`, beyond any number of chunks: the job, or this wave of it, was called off.
 NO_MORE = 1 << 62
@@ -136,6 +140,18 @@ def open_slot(slot, serial):
     """Open a job whose other words are all written; they are visible with the serial."""
     store(slot + WORD * NEXT, 0)
     store(slot + WORD * SERIAL, serial)
+
+
+@njit(cache=True)
+def claimed(word):
+    """Tell how many chunks were claimed, or tried to be, by what `NEXT` holds."""
+    return word if word >= NO_MORE else word & (FROM_END - 1)
+
+
+@njit(types.boolean(types.intp), nogil=True, cache=True)
+def is_claimed(slot):
+    """Tell whether no chunk of a job can be claimed any more."""
+    return claimed(load(slot + WORD * NEXT)) >= load(slot + WORD * COUNT)
 
 
 @njit(types.void(types.intp), nogil=True, cache=True)

@@ -13,7 +13,7 @@ __all__ = ["ALIGN", "CHUNKS_MAX", "chunk_length"]
 _CHUNK_NS = 100_000
 
 # A chunk should not take less, or claims and marks would cost more than they even out.
-_CHUNK_NS_MIN = 2_500
+_CHUNK_NS_MIN = 5_000
 
 # Chunks a participant should find at least, so that uneven ones balance.
 _CHUNKS_PER_PROCESS = 32

@@ -1,6 +1,8 @@
 """Claiming: how the processes that work on a job divide its chunks among them.
 
-A chunk belongs to whoever advances the job's word `NEXT` past it.  Compiled code
+A chunk belongs to whoever counts it in the job's word `NEXT`.  Half of the processes
+claim from the beginning and half from the end, so that of a job that is run again and
+again each finds much the same data in its own cache as the time before.  Compiled code
 claims several at a time, as many as take it about `_BATCH_NS`, at most `_BATCH_MAX`,
 and fewer towards the end (guided self-scheduling: Polychronopoulos and Kuck, 1987,
 https://doi.org/10.1109/TC.1987.5009495), so that the word is not fought over and
@@ -20,11 +22,13 @@ from numba import njit, types
 
 from engine.atomics import fetch_add, load, monotonic_ns, store, store_after, store_byte
 from engine.pool.board import (
+    BACKWARDS,
     CHUNK,
     CHUNKS_RUN,
     COUNT,
     DONE,
     FIRST,
+    FROM_END,
     HELD,
     HELD_STOP,
     JOB,
@@ -38,6 +42,7 @@ from engine.pool.board import (
     STOP,
     TOGETHER,
     WORD,
+    claimed,
 )
 from engine.pool.driver import run_range
 
@@ -106,6 +111,7 @@ def run_claims(program, scratch, slot, me, segment, budget_ns):
     if load(slot + WORD * TOGETHER) != 0:
         _run_own(program, scratch, slot, me, segment)
         return 1
+    is_backwards = load(me + WORD * BACKWARDS) != 0
     count = load(slot + WORD * COUNT)
     first = load(slot + WORD * FIRST)
     stop = load(slot + WORD * STOP)
@@ -116,17 +122,26 @@ def run_claims(program, scratch, slot, me, segment, budget_ns):
     batch = 1
     now = looked = monotonic_ns()
     deadline = now + budget_ns
-    lower, upper = 0, 0
+    lower, upper, left = 0, 0, count
     if budget_ns > 0:
         lower, upper = load(me + WORD * HELD), load(me + WORD * HELD_STOP)
         store_after(me + WORD * HELD_STOP, 0)
     while True:
         begun = now
         if lower >= upper:
-            lower = fetch_add(slot + WORD * NEXT, batch)
-            upper = min(lower + batch, count)
-            if lower >= count:
+            before = fetch_add(slot + WORD * NEXT, batch * (1 + FROM_END * is_backwards))
+            left = count - claimed(before)
+            if left <= 0:
                 return 1
+            # What is left are neighbours, and begins behind those claimed from the beginning.
+            from_end = before // FROM_END
+            lower = claimed(before) - from_end
+            if is_backwards:
+                lower = max(count - from_end - batch, lower)
+                upper = count - from_end
+            else:
+                upper = lower + min(batch, left)
+            left -= upper - lower
         ran = 0
         is_over = False
         while lower < upper:
@@ -160,17 +175,17 @@ def run_claims(program, scratch, slot, me, segment, budget_ns):
             elif now - begun > _BATCH_NS:
                 batch //= 2
             # As it was at the claim: the word itself is in another core's cache by now.
-            batch = max(min(batch, _BATCH_MAX, (count - upper) // shares), 1)
+            batch = max(min(batch, _BATCH_MAX, left // shares), 1)
 
 
 @njit(types.int64(types.intp, types.intp), nogil=True, cache=True)
 def claim_chunk(slot, segment):
     """Claim one chunk of a job for Python code; return its number, or -1 if none is left."""
-    claimed = fetch_add(slot + WORD * NEXT, 1)
-    if claimed >= load(slot + WORD * COUNT):
+    chunk = claimed(fetch_add(slot + WORD * NEXT, 1))
+    if chunk >= load(slot + WORD * COUNT):
         return -1
     order = load(slot + WORD * ORDER)
-    return claimed if order < 0 else load(segment + order + WORD * claimed)
+    return chunk if order < 0 else load(segment + order + WORD * chunk)
 
 
 @njit(types.void(types.intp, types.intp, types.intp, types.int64), nogil=True, cache=True)

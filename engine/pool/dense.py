@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import njit, types
 
-from engine.atomics import load, store_after
+from engine.atomics import load, load_word, store_after
 from engine.memory import arena as arena_module
 from engine.memory.arrays import address_of
 from engine.pool.aimed import (
@@ -25,7 +25,6 @@ from engine.pool.aimed import (
     AimedJob,
     AimedJobs,
     base_at,
-    cut,
     refer_never,
 )
 from engine.pool.board import IMAGE, WORD
@@ -33,7 +32,7 @@ from engine.pool.cells import BIT, INDEX
 from engine.pool.driver import HEADER
 from engine.pool.planned import PROGRAM, SLOT
 from engine.pool.program import Operand
-from engine.pool.standing import SEGMENT
+from engine.pool.standing import SEGMENT, cut
 from engine.sync.shared_words import direct
 
 if TYPE_CHECKING:
@@ -95,10 +94,9 @@ class DenseJob(AimedJob):
         super().__init__(pool, kernel, operands, numbers, _OWN_WORDS)
         self._plan[_BITS] = sum(1 << k for k, cell in enumerate(cells) if cell.storage == BIT)
         # Where the image holds a number, and how long it is.
-        image = self.task.image
-        segment_image = arena_module.arena().base + self._offsets[0]
+        image = arena_module.arena().base + self._offsets[0]
         self._numbers = [
-            (k, segment_image + int(image[base_at(k) // WORD]), cell.item_bytes)
+            (k, image + load_word(image + base_at(k)), cell.item_bytes)
             for k, cell in enumerate(cells)
             if numbers >> k & 1
         ]

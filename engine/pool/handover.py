@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from numba import njit, types
 
-from engine.atomics import load, load_word, monotonic_ns, pause, store_after
-from engine.pool.board import COUNT, NEXT, PARKED, WORD
+from engine.atomics import load_word, monotonic_ns, pause, store_after
+from engine.pool.board import PARKED, WORD, is_claimed
 from engine.pool.planned import publish
 from engine.pool.standing import MORE_WORDS, StandingJob, go_on
 from engine.sync.shared_words import direct
@@ -80,7 +80,7 @@ def _round(plan, slot, serial):
     begun = monotonic_ns()
     publish(plan, slot, serial)
     claimed = begun
-    while load(slot + WORD * NEXT) < load(slot + WORD * COUNT):
+    while not is_claimed(slot):
         pause()
         claimed = monotonic_ns()
         if claimed - begun > _PATIENCE_NS:

@@ -32,7 +32,7 @@ from engine.errors import TimeoutError  # noqa: A004
 from engine.memory import arena as arena_module
 from engine.memory.arrays import address_of, zeros
 from engine.pool import board as words
-from engine.pool.board import has_left, open_slot, retire
+from engine.pool.board import has_left, is_claimed, open_slot, retire
 from engine.pool.error_notes import CALLER, note_of
 from engine.pool.losses import ATTEMPTS_MAX, Losses
 from engine.pool.slots import next_serial
@@ -247,15 +247,14 @@ class Job:
             except Exception as error:
                 self._annotate(error, int(me[words.CHUNK]) - 1, CALLER, None)
                 raise
-        self._wait(slot, count)
+        self._wait(slot)
 
-    def _wait(self, slot: int, count: int) -> None:
+    def _wait(self, slot: int) -> None:
         bell = slot + words.WORD * words.LEFT
-        next_at = slot + words.WORD * words.NEXT
         seen = load_word(bell)
         spin_ns = SPIN_NS if self._pool.may_spin else 0
         while True:
-            if load_word(next_at) >= count:
+            if is_claimed(slot):
                 retire(slot)
                 if self._is_empty():
                     return

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from engine.pool.kernel import Kernel
+    from engine.pool.pool import Pool
     from engine.pool.time_limit import TimeLimit
 
 __all__ = ["ALONE_NS", "JOIN_NS_MAX", "CallOptions", "rouse", "run_native"]
@@ -112,12 +113,10 @@ def _run_aimed(
         or not options.pool.takes_small_calls
     ):
         return False
+    pool: Pool = options.pool
     (total,) = shape
     if kernel.cells[0].storage == INDEX:
-        ran: bool = options.pool.body_jobs.run(
-            options.pool, kernel, total, operands, None, operands, options.grain
-        )
-        return ran
+        return pool.body_jobs.run(pool, kernel, total, operands, None, operands, options.grain)
     if options.grain is not None:
         return False
     numbers = 0
@@ -127,10 +126,7 @@ def _run_aimed(
                 return False
             numbers |= 1 << k
     addresses = [one.address for one in operands]
-    ran = options.pool.dense_jobs.run(
-        options.pool, kernel, total, tuple(operands), numbers, addresses
-    )
-    return ran
+    return pool.dense_jobs.run(pool, kernel, total, tuple(operands), numbers, addresses)
 
 
 def _start_alone(

@@ -41,7 +41,6 @@ from engine.pool.board import (
     KEY,
     LEFT,
     LENGTH,
-    NEXT,
     ORDER,
     PAYLOAD,
     PAYLOAD_BYTES,
@@ -51,6 +50,7 @@ from engine.pool.board import (
     TOGETHER,
     WORD,
     WORKER_WORDS,
+    is_claimed,
     open_slot,
 )
 from engine.pool.job import SPIN_NS, Job
@@ -116,7 +116,7 @@ def wait(plan, slot, serial, limit_ns):
     workers = load(plan + WORD * _WORKERS)
     while True:
         seen = load(bell)
-        if load(slot + WORD * NEXT) >= load(slot + WORD * COUNT):
+        if is_claimed(slot):
             store(slot + WORD * SERIAL, 0)
             inside = 0
             for rank in range(load(plan + WORD * _WORKER_COUNT)):

@@ -20,14 +20,12 @@ from engine.pool.board import (
     CALLS,
     CLOSING,
     CORE,
-    COUNT,
     IMAGE,
     IMAGE_WORDS,
     JOB,
     KEY,
     LAST,
     LEFT,
-    NEXT,
     RANKS,
     SERIAL,
     SLOT,
@@ -39,6 +37,7 @@ from engine.pool.board import (
     WAITS,
     WORD,
     WORKER_WORDS,
+    is_claimed,
 )
 from engine.pool.call_table import claim_call, has_ready, wake_one
 from engine.pool.claims import run_claims
@@ -69,7 +68,7 @@ def _announce(slots, slot_words, me, rank):
             wanted = rank < load(slot + WORD * RANKS) and not (
                 load(slot + WORD * TOGETHER) != 0 and load(me + WORD * LAST) == serial
             )
-            if wanted and load(slot + WORD * NEXT) < load(slot + WORD * COUNT):
+            if wanted and not is_claimed(slot):
                 return index
         withdraw(slot, me)
     return -1

@@ -11,6 +11,7 @@ A worker that dies costs a run what it costs any job: the chunks that it has lef
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,15 +20,27 @@ from numba import njit, types
 from engine.atomics import load, monotonic_ns, store_after
 from engine.memory import arena as arena_module
 from engine.memory.arrays import address_of
-from engine.pool.board import CHUNK, CHUNKS_RUN, COUNT, PARKED, WORD, WORKER_WORDS
+from engine.pool.board import (
+    CHUNK,
+    CHUNKS_RUN,
+    COUNT,
+    LENGTH,
+    PARKED,
+    STOP,
+    WORD,
+    WORKER_WORDS,
+)
+from engine.pool.chunk_length import chunk_length
 from engine.pool.claims import run_claims
 from engine.pool.driver import run_range
 from engine.pool.error_notes import CALLER
 from engine.pool.job import SPIN_NS
 from engine.pool.planned import (
     COMPLETE,
+    MARK_COUNT,
     OWN_WORDS,
     SLICE_NS,
+    SLOT,
     UNFINISHED,
     PlannedJob,
     program_of,
@@ -43,7 +56,20 @@ if TYPE_CHECKING:
     from engine.pool.program import Program
     from engine.pool.tasks import Task
 
-__all__ = ["COST_NS", "MORE_WORDS", "SEGMENT", "TOTAL", "StandingJob", "can_stand", "go_on"]
+__all__ = [
+    "COST_NS",
+    "CUT_MAX",
+    "MORE_WORDS",
+    "SEGMENT",
+    "TOTAL",
+    "StandingJob",
+    "can_stand",
+    "cut",
+    "go_on",
+]
+
+# Chunks that a run is cut into, at most; marks take a byte each.
+CUT_MAX = 8192
 
 # What takes longer has to be interruptible, and it does not matter how it was begun.
 _RUN_NS_MAX = 200_000_000
@@ -67,8 +93,33 @@ _CUT_PARKED_NS = OWN_WORDS + 5  # and dearer ones than this in any case
 _ENDED_NS = OWN_WORDS + 6  # when the last run ended
 _BURST_NS = OWN_WORDS + 7  # a run that begins so soon after the last is one of many
 _RUNS = OWN_WORDS + 8  # how often it was run
-_OWN_COUNT = 9
+_PROCESSES = OWN_WORDS + 9
+_BY_COST = OWN_WORDS + 10  # 1: is cut before each run, by what it costs
+_OWN_COUNT = 11
 MORE_WORDS = OWN_WORDS + _OWN_COUNT  # what derived kinds have beside these
+
+
+@njit(types.boolean(types.intp, types.int64, types.int64, types.float64), nogil=True, cache=True)
+def cut(plan, count, grain, cost_ns):
+    """Cut a job of `count` indices into chunks; False if there would be too many.
+
+    Parameters
+    ----------
+    grain : int
+        Indices of a chunk; 0: as many as what an index costs suggests.
+    """
+    length = grain
+    if length == 0:
+        length = chunk_length(cost_ns, count, load(plan + WORD * _PROCESSES))
+    chunks = (count + length - 1) // length
+    if chunks > CUT_MAX:
+        return False
+    store_after(plan + WORD * (SLOT + COUNT), chunks)
+    store_after(plan + WORD * (SLOT + STOP), count)
+    store_after(plan + WORD * (SLOT + LENGTH), length)
+    store_after(plan + WORD * MARK_COUNT, chunks)
+    store_after(plan + WORD * TOTAL, count)
+    return True
 
 
 @njit(types.void(types.intp, types.int64), nogil=True, cache=True)
@@ -133,6 +184,9 @@ def go_on(plan, slot, serial):
 @njit(types.int64(types.intp, types.intp, types.int64), nogil=True, cache=True)
 def _begin(plan, slot, serial):
     """Publish the job, and go on."""
+    if load(plan + WORD * _BY_COST) != 0:
+        total = load(plan + WORD * TOTAL)
+        cut(plan, total, 0, load(plan + WORD * COST_NS) / total)
     publish(plan, slot, serial)
     return go_on(plan, slot, serial)
 
@@ -154,6 +208,9 @@ class StandingJob(PlannedJob):
         As `PlannedJob`.
     more_words : int
         Words that a derived kind has in its plan, from `MORE_WORDS` on.
+    by_cost : bool
+        Whether the job is cut before each run, by what it costs, and not into the chunks of the
+        task.  Whatever is cut has as many chunks in its task as there may be, `CUT_MAX`.
 
     Attributes
     ----------
@@ -176,6 +233,7 @@ class StandingJob(PlannedJob):
         task: Task,
         program: Program,
         more_words: int = 0,
+        by_cost: bool = False,
     ) -> None:
         super().__init__(
             pool,
@@ -188,6 +246,7 @@ class StandingJob(PlannedJob):
         )
         self.is_spent = self.is_tuned = False
         self._me = np.zeros(WORKER_WORDS, np.int64)
+        self._all_marks = self._done
         plan = self._plan
         plan[_ME] = address_of(self._me)
         plan[SEGMENT] = arena_module.arena().base
@@ -195,6 +254,7 @@ class StandingJob(PlannedJob):
         plan[COST_NS] = max(int(kernel.cost_ns * task.stop), 1)
         plan[_CUT_AWAKE_NS], plan[_CUT_PARKED_NS] = _AWAKE_NS, _PARKED_NS
         plan[_BURST_NS] = SPIN_NS if pool.may_spin else 0
+        plan[_PROCESSES], plan[_BY_COST] = pool.processes, by_cost
         self._compute_alone = direct(_compute_alone)
         self._begin, self._go_on = direct(_begin), direct(go_on)
 
@@ -256,6 +316,22 @@ class StandingJob(PlannedJob):
                 self._give_up_slot()
             else:
                 self._held = None
+
+    def _grid(self) -> tuple[int, int, int]:
+        """Give the number of chunks of this run, where they stop, and their length."""
+        chunks, stop, length = (int(self._plan[SLOT + at]) for at in (COUNT, STOP, LENGTH))
+        return chunks, stop, length
+
+    def _bounds(self, chunk: int) -> tuple[int, int]:
+        _, stop, length = self._grid()
+        return chunk * length, min((chunk + 1) * length, stop)
+
+    def _repair(self, slot: int) -> None:
+        """Run again what is missing of the chunks of this run."""
+        chunks, stop, length = self._grid()
+        self._task = replace(self._task, chunk_count=chunks, stop=stop, chunk_length=length)
+        self._done = self._all_marks[:chunks]
+        super()._repair(slot)
 
     def _run_planned(self, slot: int, serial: int) -> int:
         try:

@@ -24,13 +24,12 @@ from engine.pool.aimed import (
     AimedJob,
     AimedJobs,
     base_at,
-    cut,
 )
 from engine.pool.board import IMAGE, WORD
 from engine.pool.driver import CELL_BYTES, CORES_AT, HEADER
 from engine.pool.planned import PROGRAM, SLOT
 from engine.pool.program import bind_here
-from engine.pool.standing import SEGMENT
+from engine.pool.standing import SEGMENT, cut
 from engine.sync.shared_words import direct
 
 if TYPE_CHECKING:
@@ -117,9 +116,7 @@ class BodyJob(AimedJob):
         """Point at the arrays of operands; a chunk has `grain` indices, if that is not None."""
         operands, grain = how
         words = bind_here(kernel.address, (count,), operands).words
-        return bool(
-            self._aim(self._plan_at, address_of(words), count, grain or 0, kernel.cost_ns)
-        )
+        return bool(self._aim(self._plan_at, address_of(words), count, grain or 0, kernel.cost_ns))
 
     def _run_aimed(self, *how: Any) -> None:
         _, grain = how
@@ -133,7 +130,8 @@ class BodyJob(AimedJob):
 class BodyJobs(AimedJobs):
     """The body jobs of one pool, by kernel.
 
-    The cells of a body are its index, whole arrays, and numbers.  `run` takes the operands of a call and its grain, which may be None.
+    The cells of a body are its index, whole arrays, and numbers.  `run` takes the operands of a
+    call and its grain, which may be None.
     """
 
     def _made(self, pool: Pool, kernel: Kernel, key: Any, *how: Any) -> AimedJob | None:

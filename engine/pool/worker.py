@@ -106,6 +106,8 @@ class Worker:
         self._board = Board(config["ranks"], shared)
         self._me = self._board.worker(self._rank)
         store_word(self._me + words.WORD * words.OWN_RANK, self._rank)
+        # Every other process, where the caller is one, whose own words say nothing.
+        store_word(self._me + words.WORD * words.BACKWARDS, 1 - self._rank % 2)
         self._witness: tuple[int, int, int] = config["witness"]
         self._payloads: OrderedDict[int, Any] = OrderedDict()
         self._keys = np.zeros(_KERNELS_KEPT, np.int64)
@@ -248,10 +250,7 @@ class Worker:
         """Wait until a job that failed here is closed, so as not to fail in it again."""
         bell = self._me + words.WORD * words.BELL
         while load_word(slot + words.WORD * words.SERIAL) == serial:
-            if (
-                load_word(slot + words.WORD * words.NEXT)
-                >= self._board.view(slot, words.SLOT_WORDS)[words.COUNT]
-            ):
+            if words.is_claimed(slot):
                 return
             atomics.await_ring(bell, load_word(bell), 0, _STAY_OUT_NS)
 

@@ -15,12 +15,12 @@ from engine.algorithms.map import map_within
 from engine.algorithms.maps.elementwise import bind_map, check_mapped
 from engine.checks import whole_number
 from engine.memory.arrays import is_shared_array
-from engine.pool.chunk_length import CHUNKS_MAX, chunk_length
+from engine.pool.chunk_length import CHUNKS_MAX
 from engine.pool.functions import compilable, name_of
 from engine.pool.handover import tune
 from engine.pool.native import CallOptions, run_native
 from engine.pool.program import bind_here, specify
-from engine.pool.standing import StandingJob, can_stand
+from engine.pool.standing import CUT_MAX, StandingJob, can_stand
 from engine.pool.tasks import Task
 
 if TYPE_CHECKING:
@@ -175,17 +175,18 @@ class _Planned:
         pool, grain = self._options.pool, self._options.grain
         job = self._job
         if job is None or job.is_spent:
-            if grain is None:
-                length = chunk_length(kernel.cost_ns, total, pool.processes)
-            else:
-                length = max(grain, -(-total // CHUNKS_MAX))
             operands = self._bound.operands
             program = bind_here(kernel.address, self._bound.shape, operands)
             image, spec, refs = specify(program, operands)
             if spec or refs:
                 message = "an argument of a planned map is not in shared memory"
                 raise AssertionError(message)
-            task = Task(-(-total // length), 0, total, length, image, keep=self._bound)
-            job = self._job = StandingJob(pool, kernel, task=task, program=program)
+            # Without a grain it is cut by what it costs, which is known better after each run.
+            length = 1 if grain is None else max(grain, -(-total // CHUNKS_MAX))
+            chunks = CUT_MAX if grain is None else -(-total // length)
+            task = Task(chunks, 0, total, length, image, keep=self._bound)
+            job = self._job = StandingJob(
+                pool, kernel, task=task, program=program, by_cost=grain is None
+            )
         tune(pool, job, kernel)
         return job
