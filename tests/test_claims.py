@@ -5,6 +5,8 @@ import threading
 import numpy as np
 import pytest
 from faults import assert_still_works, eventually, slow_twice
+from hypothesis import given
+from hypothesis import strategies as st
 
 import engine
 from engine.algorithms.inputs.operands import elementwise_operand
@@ -50,11 +52,11 @@ class LocalJob:
         view[words.DONE] = address_of(self.done) - arena().base
         open_slot(self.slot, 1)
 
-    def run(self, budget_ns):
+    def run(self, budget_ns, me=None):
         """Take part for a while; tell whether nothing is left to claim."""
-        program = self._program
+        program, me = self._program, self.me if me is None else me
         return run_claims(
-            program.words, program.scratch, self.slot, address_of(self.me), arena().base, budget_ns
+            program.words, program.scratch, self.slot, address_of(me), arena().base, budget_ns
         )
 
 
@@ -106,6 +108,44 @@ def test_a_batch_ends_when_the_job_is_called_off():
     running.join()
     assert 1 <= job.done[heavy].sum() < BATCH_MAX // 4
     assert not job.done[heavy.stop :].any()
+
+
+def backwards():
+    """Make the words of one who claims from the end."""
+    me = np.zeros(words.WORKER_WORDS, np.int64)
+    me[words.BACKWARDS] = 1
+    return me
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 64, 1000])
+def test_chunks_are_claimed_from_the_end(count):
+    """By one alone, who is interrupted again and again: what is done is at the end."""
+    job, me = LocalJob(np.full(count, MUCH // 1000)), backwards()
+    finished = False
+    while not finished:
+        finished = job.run(1, me)
+        held = slice(int(me[words.HELD]), int(me[words.HELD_STOP]))
+        done = np.flatnonzero(job.done)
+        open_after_first = np.flatnonzero(job.done[done[0] :] == 0) + done[0]
+        assert set(open_after_first) <= set(range(held.start, held.stop))
+    assert job.done.all()
+    assert me[words.CHUNKS_RUN] == count
+    np.testing.assert_array_equal(job.out, job.x * 2.0 + 1.0)
+
+
+@given(count=st.integers(1, 400), turns=st.lists(st.integers(0, 2), max_size=200))
+def test_chunks_are_claimed_from_both_ends_once_each(count, turns):
+    """By three, in any order: two from the beginning and one from the end."""
+    job = LocalJob(np.full(count, MUCH // 10_000))
+    everybody = [np.zeros(words.WORKER_WORDS, np.int64), backwards(), job.me]
+    for turn in turns:
+        job.run(1, everybody[turn])
+    for me in everybody:
+        while not job.run(1, me):
+            pass
+    assert job.done.all()
+    assert sum(me[words.CHUNKS_RUN] for me in everybody) == count
+    np.testing.assert_array_equal(job.out, job.x * 2.0 + 1.0)
 
 
 def count_call(i, rounds, counts):
