@@ -17,12 +17,11 @@ from multiprocessing.pool import ExceptionWithTraceback  # type: ignore[attr-def
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-import cloudpickle
-
 from engine.channel.messages import message_of, pickled
 from engine.memory.bundles import Bundle
 from engine.memory.families import home_family
 from engine.memory.lending import within_family
+from engine.pool.by_value import ByValuePickler, dumps_by_value
 from engine.pool.kernel import Payload
 
 __all__ = ["APPLY", "MAP", "STARMAP", "pack", "pack_result", "payload_of", "portable_error"]
@@ -59,17 +58,17 @@ def pack(value: Any) -> bytes | Bundle:
         data, cargo = pickled(value, family)
     except _REFUSALS as error:
         try:
-            data, cargo = pickled(value, family, cloudpickle.Pickler)
+            data, cargo = pickled(value, family, ByValuePickler)
         except Exception:  # noqa: BLE001 - pickle has said it better
             raise error from None
     else:
         if b"__main__" in bytes(data):
             # By its name a worker would look for it in a main module of its own.
-            data, cargo = pickled(value, family, cloudpickle.Pickler)
+            data, cargo = pickled(value, family, ByValuePickler)
     return message_of(data, cargo, family)
 
 
-class _MainPickler(cloudpickle.Pickler):
+class _MainPickler(ByValuePickler):
     """Pickles by value what came from the caller's main module by value, and no more."""
 
     def reducer_override(self, value: Any) -> Any:
@@ -142,10 +141,10 @@ def _by_value(function: Any) -> bytes:
             data = pickle.dumps(function, 5)
         except _REFUSALS as error:
             try:
-                return cloudpickle.dumps(function, 5)
+                return dumps_by_value(function)
             except Exception:  # noqa: BLE001 - pickle has said it better
                 raise error from None
-        return cloudpickle.dumps(function, 5) if b"__main__" in data else data
+        return dumps_by_value(function) if b"__main__" in data else data
 
 
 def _is_constant(function: FunctionType) -> bool:

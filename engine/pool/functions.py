@@ -22,6 +22,7 @@ from numba.np.ufunc.dufunc import DUFunc
 from numba.np.ufunc.gufunc import GUFunc
 
 from engine.memory.lending import within_family
+from engine.pool.by_value import dumps_by_value
 
 __all__ = [
     "CompilableFunction",
@@ -98,7 +99,7 @@ def dump_function(function: Any) -> bytes:
     value, shared objects that they refer to by the names of their blocks.
     """
     with within_family():
-        return pickle.dumps((sys.path, cloudpickle.dumps(function)))
+        return pickle.dumps((sys.path, dumps_by_value(function)))
 
 
 def load_function(data: bytes) -> Any:
