@@ -12,7 +12,7 @@ from leaks import eventually
 from numba import njit
 
 import engine
-from engine.pool.whole import BodyJobs
+from engine.pool.body_jobs import BodyJobs
 
 # Rows of some microseconds each: enough of them are worth sharing.
 ROWS, COLUMNS = 400, 3_000
@@ -126,6 +126,18 @@ def test_an_error_ends_that_run_alone(pair, at):
         engine.parallel_for(refusing, ROWS, x, out, pool=pair)
         np.testing.assert_array_equal(out, COLUMNS)
     assert_still_works(pair)
+
+
+def test_a_new_pool_starts_its_workers():
+    """Though the body is known, and the caller could do it all alone."""
+    x = engine.share(np.random.default_rng(5).normal(size=(ROWS, COLUMNS)))
+    for _ in range(2):
+        with engine.Pool(2) as pool:
+            for _ in range(3):
+                summed(pool, x, 1.0, 0.0)
+            assert eventually(
+                lambda of=pool.supervisor: [one.ready for one in of.workers()] == [True]
+            )
 
 
 def test_many_threads(pair):

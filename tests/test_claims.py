@@ -46,11 +46,15 @@ class LocalJob:
         self._board = Board(1)
         self.slot = self._board.slot(0)
         self.me = np.zeros(words.WORKER_WORDS, np.int64)
-        view = self._board.view(self.slot, words.SLOT_WORDS)
+        view = self.view()
         view[words.COUNT] = view[words.STOP] = count
         view[words.LENGTH], view[words.ORDER] = 1, -1
         view[words.DONE] = address_of(self.done) - arena().base
         open_slot(self.slot, 1)
+
+    def view(self):
+        """Give the words of the job's slot."""
+        return self._board.view(self.slot, words.SLOT_WORDS)
 
     def run(self, budget_ns, me=None):
         """Take part for a while; tell whether nothing is left to claim."""
@@ -146,6 +150,17 @@ def test_chunks_are_claimed_from_both_ends_once_each(count, turns):
     assert job.done.all()
     assert sum(me[words.CHUNKS_RUN] for me in everybody) == count
     np.testing.assert_array_equal(job.out, job.x * 2.0 + 1.0)
+
+
+def test_in_a_later_wave_everybody_begins_with_the_suspects():
+    """Also who claims from the end otherwise."""
+    job, me = LocalJob(np.full(8, MUCH // 1000)), backwards()
+    order = engine.share(np.array([5, 2, 7, 0]))
+    view = job.view()
+    view[words.ORDER], view[words.COUNT] = address_of(order) - arena().base, len(order)
+    for at in range(len(order)):
+        job.run(1, me)
+        np.testing.assert_array_equal(np.flatnonzero(job.done), np.sort(order[: at + 1]))
 
 
 def count_call(i, rounds, counts):

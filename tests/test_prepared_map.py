@@ -1,5 +1,6 @@
 """Prepared maps, and jobs that stand ready for the next call, against plain calls."""
 
+import gc
 import threading
 
 import numpy as np
@@ -24,7 +25,7 @@ import engine
 from engine.pool.board import SLOT_COUNT
 from engine.pool.handover import Handover
 from engine.pool.slots import FreeSlots
-from engine.pool.standing import StandingJob
+from engine.pool.standing import COST_NS, CUT_MAX, StandingJob
 from engine.pool.supervisor import Supervisor
 
 
@@ -209,6 +210,19 @@ def test_an_error_in_a_chunk(pair, count, way):
     np.testing.assert_array_equal(call(), 2.0)
     assert eventually(lambda: pair.slots.count() == SLOT_COUNT)
     assert_nothing_left(pair)
+
+
+def test_many_indices_that_have_become_dear_are_all_computed(pair):
+    """More of them than a run is cut into chunks, each worth a chunk of its own."""
+    x = numbers(CUT_MAX + 100)
+    call = prepared(pair, axpy, x, 1.0)
+    for _ in range(5):
+        call()
+    (job,) = (one for one in gc.get_objects() if type(one) is StandingJob and one.is_tuned)
+    for shift in (1.0, 2.0):
+        x += shift
+        job._plan[COST_NS] = 10**10  # noqa: SLF001 - what a slow day of the machine would do
+        np.testing.assert_array_equal(call(), x + 3)
 
 
 @pytest.mark.parametrize("way", ["prepared", "plain"])

@@ -150,9 +150,8 @@ def parallel_reduce(
         if min_count is not None:
             message = "min_count= is for Arrow data, whose nulls are passed over; use where="
             raise TypeError(message)
-        options_given = (map, axis, where, initial, out, keepdims or None)
-        is_plain = name is not None and all(one is None for one in options_given)
-        if name is not None and is_plain and is_whole(name, arrays[0]):
+        more = (map, axis, where, initial, out, keepdims or None)
+        if name is not None and all(one is None for one in more) and is_whole(name, arrays[0]):
             results = reduce_whole(name, arrays[0], ddof, options)
             return results if len(results) > 1 else results[0]
         call = _Call(name, op, what, map, axis, where, initial, bool(keepdims), out, ddof, identity)

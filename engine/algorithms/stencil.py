@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["parallel_stencil"]
 
-# The rows that all steps of a phase use at a time take this part of the second cache.
-_WINDOW_PART = 2
+# The rows that all steps of a phase use at a time take half of the second cache.
+_WINDOWS_PER_CACHE = 2
 
 # In one dimension a block is used whole, twice, and should stay in the first cache.
 _LINE_BYTES = 1 << 13
@@ -223,8 +223,9 @@ def _blocks(
         return (cells, 1), min(cells // (_PART_REACHED * reach), steps_max)
     rows, columns = array.shape[:2]
     column_bytes = max(array.nbytes // max(rows * columns, 1), 1)
-    fair = min(-(-rows // processes), _ROWS_MAX)
-    window_bytes = second_cache_bytes() // _WINDOW_PART
+    # As many blocks for each process as for any other.
+    fair = -(-rows // (processes * -(-rows // (processes * _ROWS_MAX)))) if rows else 0
+    window_bytes = second_cache_bytes() // _WINDOWS_PER_CACHE
 
     def width(at_once: int) -> int:
         window = (at_once * (2 * reach + 1) + ROWS_AT_ONCE) * column_bytes

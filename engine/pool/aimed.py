@@ -4,14 +4,13 @@ What differs between two calls of the same kernel is a few words: addresses, len
 cut.  Compiled code writes them into the program, the image and the plan, so a call on arrays in
 shared memory costs the caller next to no Python.  Which words those are depends on the kernel:
 `engine.pool.dense` aims at arrays without gaps, of which a kernel sees an element at a time, and
-`engine.pool.whole` at arrays of any shape that a kernel sees as a whole.
+`engine.pool.body_jobs` at arrays of any shape that a kernel sees as a whole.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
 
 from __future__ import annotations
 
-import threading
 import weakref
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,15 @@ from engine.pool.board import WORD
 from engine.pool.driver import BASE, CELL, HEADER
 from engine.pool.handover import tune
 from engine.pool.program import Operand, bind_here, specify
-from engine.pool.standing import COST_NS, CUT_MAX, MORE_WORDS, SEGMENT, StandingJob, can_stand
+from engine.pool.standing import (
+    AVERAGED,
+    COST_NS,
+    CUT_MAX,
+    MORE_WORDS,
+    SEGMENT,
+    StandingJob,
+    can_stand,
+)
 from engine.pool.tasks import Task
 
 if TYPE_CHECKING:
@@ -79,7 +86,7 @@ class AimedJob(StandingJob, ABC):
 
     Notes
     -----
-    Concurrency: one run at a time; whoever finds `busy` held does without this job.
+    Concurrency: one run at a time.
     """
 
     def __init__(
@@ -107,10 +114,11 @@ class AimedJob(StandingJob, ABC):
             program=program,
             more_words=_OWN_WORDS + more_words,
         )
-        self.busy = threading.Lock()
         self._keep: Any = None
         self._plan[SEGMENT_END] = self._plan[SEGMENT] + arena_module.arena().family.nbytes
         self._plan[CELL_COUNT] = len(operands)
+        # The kernel does that, for runs of any length.
+        self._plan[AVERAGED] = 1
         self._plan[NUMBERS] = numbers
 
     def run_on(self, kernel: Kernel, count: int, arrays: Any, *how: Any) -> bool:
@@ -156,8 +164,9 @@ class AimedJobs(ABC):
     """
 
     def __init__(self) -> None:
-        # By kernel, and by what else they were made for.
-        self._jobs: weakref.WeakKeyDictionary[Kernel, dict[Hashable, AimedJob]] = (
+        # Those that nobody is running, by kernel and by what else they were made for; as many as
+        # threads have run one at the same time.
+        self._free: weakref.WeakKeyDictionary[Kernel, dict[Hashable, list[AimedJob]]] = (
             weakref.WeakKeyDictionary()
         )
 
@@ -182,27 +191,24 @@ class AimedJobs(ABC):
         Returns
         -------
         bool
-            False if nothing was done: an array is elsewhere, another thread uses the job, or the
-            work is so long that it should be interruptible.
+            False if nothing was done: an array is elsewhere, or the work is so long that it should
+            be interruptible.
         """
         if not can_stand(kernel, count):
             return False
-        jobs = self._jobs.get(kernel)
-        job = None if jobs is None else jobs.get(key)
-        if job is None or job.is_spent:
-            job = self._made(pool, kernel, key, *how)
-            if job is None:
-                return False
-            self._jobs.setdefault(kernel, {})[key] = job
-        if not job.busy.acquire(blocking=False):
-            return False
+        # One operation takes a job away from everybody else, and one gives it back: an interrupt in
+        # between costs the job.
+        free = self._free.setdefault(kernel, {}).setdefault(key, [])
         try:
-            if not job.is_tuned:
-                tune(pool, job, kernel)
-            return job.run_on(kernel, count, arrays, *how)
-        except BaseException:
-            # It holds the arrays of this run for as long as it lives.
-            self._jobs.get(kernel, {}).pop(key, None)
-            raise
-        finally:
-            job.busy.release()
+            job = free.pop()
+        except IndexError:
+            made = self._made(pool, kernel, key, *how)
+            if made is None:
+                return False
+            job = made
+        if not job.is_tuned:
+            tune(pool, job, kernel)
+        ran = job.run_on(kernel, count, arrays, *how)
+        if not job.is_spent:
+            free.append(job)
+        return ran

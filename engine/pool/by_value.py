@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections import ChainMap
 from types import CodeType
-from typing import Any
+from typing import Any, ClassVar
 
 import cloudpickle
 
@@ -31,7 +31,9 @@ def _reduce_code_and_file(code: CodeType) -> tuple[Any, ...]:
 class ByValuePickler(cloudpickle.Pickler):
     """cloudpickle's pickler, whose code has a file."""
 
-    dispatch_table = ChainMap({CodeType: _reduce_code_and_file}, cloudpickle.Pickler.dispatch_table)
+    dispatch_table: ClassVar[Any] = ChainMap(
+        {CodeType: _reduce_code_and_file}, cloudpickle.Pickler.dispatch_table
+    )
 
 
 def dumps_by_value(value: Any) -> bytes:

@@ -111,12 +111,13 @@ def run_claims(program, scratch, slot, me, segment, budget_ns):
     if load(slot + WORD * TOGETHER) != 0:
         _run_own(program, scratch, slot, me, segment)
         return 1
-    is_backwards = load(me + WORD * BACKWARDS) != 0
     count = load(slot + WORD * COUNT)
     first = load(slot + WORD * FIRST)
     stop = load(slot + WORD * STOP)
     length = load(slot + WORD * LENGTH)
     order = load(slot + WORD * ORDER)
+    # In a later wave the first chunks are those that were perhaps deadly.
+    is_backwards = order < 0 and load(me + WORD * BACKWARDS) != 0
     done = segment + load(slot + WORD * DONE)
     shares = _BATCHES_LEFT * (load(slot + WORD * RANKS) + 1)
     batch = 1

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from engine.pool.kernel import Kernel
     from engine.pool.pool import Pool
 
-__all__ = ["DenseJob", "DenseJobs"]
+__all__ = ["DenseJobs"]
 
 # Words of a plan, behind those of any aimed job.
 _BITS = AIMED_WORDS  # the cells that are bits, as a set: their addresses count bits
@@ -56,6 +56,8 @@ def _aim(plan, addresses, count, cost_ns):
         shift = 3 * (bits >> k & 1)
         if numbers >> k & 1 == 0 and not segment <= load(addresses + WORD * k) >> shift < end:
             return False
+    if not cut(plan, count, 0, cost_ns):
+        return False
     program = load(plan + WORD * PROGRAM)
     image = segment + load(plan + WORD * (SLOT + IMAGE))
     for k in range(cells):
@@ -68,7 +70,7 @@ def _aim(plan, addresses, count, cost_ns):
     # The one axis of the program.
     store_after(program + WORD * HEADER, count)
     store_after(image + WORD * HEADER, count)
-    return cut(plan, count, 0, cost_ns)
+    return True
 
 
 class DenseJob(AimedJob):

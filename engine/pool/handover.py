@@ -99,17 +99,26 @@ class _Rounds(StandingJob):
         super().__init__(pool, kernel, task=nothing, program=program, more_words=2)
         self._begin = direct(_round)
 
-    def measure(self) -> Handover:
-        """Measure rounds with workers that are awake and with workers that sleep."""
+    def measure(self) -> Handover | None:
+        """Measure rounds with workers that are awake and with workers that sleep.
+
+        None if a worker has died meanwhile, because the job is not used again then.
+        """
         for _ in range(_ROUNDS_NOT_COUNTED):
             # The first of them brings the kernel's code to the worker.
+            if self.is_spent:
+                return None
             self.share()
         rounds_ns, wakings_ns = [], []
         for _ in range(_ROUNDS_AWAKE):
+            if self.is_spent:
+                return None
             self.share()
             rounds_ns.append(int(self._plan[_ROUND_NS]))
         for _ in range(_ROUNDS_PARKED):
             self._await_sleep()
+            if self.is_spent:
+                return None
             self.share()
             wakings_ns.append(int(self._plan[_CLAIMED_NS]))
         return Handover.of(
@@ -138,4 +147,6 @@ def tune(pool: Pool, job: StandingJob, kernel: Kernel) -> None:
         if not pool.supervisor.has_ready(pool.compiled_ranks):
             return
         pool.handover = _Rounds(pool, kernel, job.task, job.program).measure()
+        if pool.handover is None:
+            return
     job.tune(pool.handover.alone_ns, pool.handover.alone_parked_ns)

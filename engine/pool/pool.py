@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
+    from engine.pool.body_jobs import BodyJobs
     from engine.pool.calls import Calls
     from engine.pool.dense import DenseJobs
     from engine.pool.handover import Handover
     from engine.pool.recruit import WorkerRecord
     from engine.pool.slots import Slot
-    from engine.pool.whole import BodyJobs
 
 __all__ = ["Pool", "current_pool", "default_pool", "given_pool"]
 
@@ -201,7 +201,7 @@ class Pool(PoolCalls):
     @functools.cached_property
     def body_jobs(self) -> BodyJobs:
         """Jobs that stand ready for the next run of the same loop body."""
-        from engine.pool.whole import BodyJobs
+        from engine.pool.body_jobs import BodyJobs
 
         return BodyJobs()
 

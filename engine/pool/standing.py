@@ -57,8 +57,10 @@ if TYPE_CHECKING:
     from engine.pool.tasks import Task
 
 __all__ = [
+    "AVERAGED",
     "COST_NS",
     "CUT_MAX",
+    "INDEX_NS_MAX",
     "MORE_WORDS",
     "SEGMENT",
     "TOTAL",
@@ -73,7 +75,7 @@ CUT_MAX = 8192
 
 # What takes longer has to be interruptible, and it does not matter how it was begun.
 _RUN_NS_MAX = 200_000_000
-_INDEX_NS_MAX = 20_000_000
+INDEX_NS_MAX = 20_000_000
 
 # Sharing is taken to cost so much until it has been measured.
 _AWAKE_NS, _PARKED_NS = 20_000, 100_000
@@ -95,22 +97,24 @@ _BURST_NS = OWN_WORDS + 7  # a run that begins so soon after the last is one of 
 _RUNS = OWN_WORDS + 8  # how often it was run
 _PROCESSES = OWN_WORDS + 9
 _BY_COST = OWN_WORDS + 10  # 1: is cut before each run, by what it costs
-_OWN_COUNT = 11
+AVERAGED = OWN_WORDS + 11  # 1: the cost is that of the last run, and somebody else averages
+_OWN_COUNT = 12
 MORE_WORDS = OWN_WORDS + _OWN_COUNT  # what derived kinds have beside these
 
 
 @njit(types.boolean(types.intp, types.int64, types.int64, types.float64), nogil=True, cache=True)
 def cut(plan, count, grain, cost_ns):
-    """Cut a job of `count` indices into chunks; False if there would be too many.
+    """Cut a job of `count` indices into chunks; False if a grain would make too many.
 
     Parameters
     ----------
     grain : int
-        Indices of a chunk; 0: as many as what an index costs suggests.
+        Indices of a chunk; 0: as many as what an index costs suggests, and as there may be.
     """
     length = grain
     if length == 0:
         length = chunk_length(cost_ns, count, load(plan + WORD * _PROCESSES))
+        length = max(length, (count + CUT_MAX - 1) // CUT_MAX)
     chunks = (count + length - 1) // length
     if chunks > CUT_MAX:
         return False
@@ -124,7 +128,10 @@ def cut(plan, count, grain, cost_ns):
 
 @njit(types.void(types.intp, types.int64), nogil=True, cache=True)
 def _learn(plan, cost_ns):
-    """Take a measured cost into the average."""
+    """Take a measured cost into the average, or note it for whoever keeps that."""
+    if load(plan + WORD * AVERAGED) != 0:
+        store_after(plan + WORD * COST_NS, max(cost_ns, 1))
+        return
     before = load(plan + WORD * COST_NS)
     # A run that was interrupted says little about the next.
     cost_ns = min(cost_ns, max(2 * before, load(plan + WORD * _CUT_AWAKE_NS)))
@@ -193,7 +200,7 @@ def _begin(plan, slot, serial):
 
 def can_stand(kernel: Kernel, total: int) -> bool:
     """Tell whether a kernel's cost is known, and worth a standing job for so many indices."""
-    return 0 < kernel.cost_ns <= _INDEX_NS_MAX and 0 < kernel.cost_ns * total <= _RUN_NS_MAX
+    return 0 < kernel.cost_ns <= INDEX_NS_MAX and 0 < kernel.cost_ns * total <= _RUN_NS_MAX
 
 
 class StandingJob(PlannedJob):
@@ -210,7 +217,7 @@ class StandingJob(PlannedJob):
         Words that a derived kind has in its plan, from `MORE_WORDS` on.
     by_cost : bool
         Whether the job is cut before each run, by what it costs, and not into the chunks of the
-        task.  Whatever is cut has as many chunks in its task as there may be, `CUT_MAX`.
+        task, which are `CUT_MAX` then, as many as there may be.
 
     Attributes
     ----------
@@ -286,6 +293,7 @@ class StandingJob(PlannedJob):
 
     def share(self) -> None:
         """Run the chunks together with the workers."""
+        self._pool.want(self._pool.compiled_ranks)
         state = UNFINISHED
         slots = self._pool.slots
         self._slot = 0

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from engine.pool.native import CallOptions
 
 __all__ = [
+    "IN_ORDER",
     "Elements",
     "block_states",
     "fold_of",
@@ -29,7 +30,8 @@ __all__ = [
 # The one value of int64 that dates and durations use for "not a time".
 _NAT = np.iinfo(np.int64).min
 
-_IN_ORDER = ("argmin", "argmax")
+IN_ORDER = ("argmin", "argmax")
+"""Reductions whose states are places in blocks, which have to be made places in the array."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ def reduce_named(
     if elements.dtype.kind in "mM":
         return _reduce_times(name, elements, options)
     stored = stored_as(elements.dtype)
-    if name in _IN_ORDER:
+    if name in IN_ORDER:
         fold = named_fold(name, stored)
         states, counts, block = block_states(fold, elements, options, ordered=True)
         # Kernels know places within blocks only.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from engine.algorithms.folds.lanes import Lanes
     from engine.pool.native import CallOptions
 
-__all__ = ["DENSE_BLOCK", "fold_blocks", "may_run_here"]
+__all__ = ["DENSE_BLOCK", "fold_blocks", "may_run_here", "shared_out"]
 
 # Elements of a block that is folded in place: long enough for a claim to cost nothing beside it.
 DENSE_BLOCK = 1 << 16
@@ -45,7 +45,7 @@ COLUMN_BLOCK = 1 << 9
 _SHARED_ELEMENTS = 1 << 18
 
 # Elements that a process claims at once; fewer if there would not be enough chunks to balance.
-_CHUNK_ELEMENTS = 1 << 19
+_CHUNK_ELEMENTS = 1 << 18
 _CHUNKS_PER_PROCESS = 8
 
 _BODIES_MAX = 128
@@ -148,7 +148,8 @@ def fold_blocks(
         function = _body(recipe)
     outputs = (*states, counts) if masked else states
     total = lanes.rows * blocks * lanes.columns
-    options = _shared_out(options, function, lanes, total)
+    elements = lanes.rows * lanes.length * lanes.columns
+    options = shared_out(options, function, elements, total)
     run_body(function, total, (*sizes, *outputs, *lanes.arrays), options)
     return states, counts, block
 
@@ -158,11 +159,10 @@ def may_run_here(options: CallOptions) -> bool:
     return options.limit is None and (options.pool is None or not options.pool.isolate)
 
 
-def _shared_out(
-    options: CallOptions, function: CompilableFunction, lanes: Lanes, total: int
+def shared_out(
+    options: CallOptions, function: CompilableFunction, elements: int, total: int
 ) -> CallOptions:
-    """Say how many blocks make a chunk, if a call is large and its kernel has run before."""
-    elements = lanes.rows * lanes.length * lanes.columns
+    """Say how many of all blocks make a chunk, if a call is large and its kernel has run before."""
     # A copy, because another thread may be compiling the same function for other arrays.
     known = any(one.cost_ns for one in list(function.kernels.values()))
     if options.pool is None or elements < _SHARED_ELEMENTS or not known:

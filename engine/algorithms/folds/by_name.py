@@ -1,7 +1,7 @@
 """The reductions that have names: how a run is folded, and how two states become one.
 
 A `Fold` is one of them for one dtype.  Its kernel makes a state of each block; the states of
-neighbouring blocks are combined here, in a tree that depends on their number alone.
+neighbouring blocks are combined here, in an order that depends on their number alone.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Fold:
 
 
 def combine_blocks(fold: Fold, states: States, counts: Array) -> tuple[States, Array]:
-    """Combine the states of all blocks of each lane, in a balanced tree.
+    """Combine the states of all blocks of each lane: in a balanced tree, or by the kernel.
 
     Parameters
     ----------

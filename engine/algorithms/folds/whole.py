@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from engine.algorithms.folds.arrays import fold_of, results_of
-from engine.algorithms.folds.blocks import DENSE_BLOCK, fold_blocks, may_run_here
+from engine.algorithms.folds.arrays import IN_ORDER, fold_of, results_of
+from engine.algorithms.folds.blocks import DENSE_BLOCK, fold_blocks, may_run_here, shared_out
 from engine.algorithms.folds.by_name import Fold, combine_blocks
 from engine.algorithms.folds.lanes import Lanes
 from engine.algorithms.folds.names import probe
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from engine.pool.native import CallOptions
 
 __all__ = ["is_whole", "reduce_whole"]
-
-# Their states are places in blocks, which have to be made places in the array.
-_PLACES = ("argmin", "argmax")
 
 # Booleans and times are reduced as other numbers.
 _KINDS = "iufc"
@@ -45,7 +42,7 @@ def is_whole(name: str, array: Any) -> bool:
         and array.dtype.kind in _KINDS
         and array.dtype.char not in "egG"
         and array.dtype.isnative
-        and name not in _PLACES
+        and name not in IN_ORDER
     )
 
 
@@ -74,6 +71,7 @@ def reduce_whole(
     if blocks > 1 or not may_run_here(options):
         totals = empty((1, blocks, 1), fold.dtypes[0])
         sizes = (np.int64(DENSE_BLOCK), np.int64(array.size), np.int64(blocks))
+        options = shared_out(options, way.body, array.size, blocks)
         run_body(way.body, blocks, (*sizes, *fold.start, totals, run), options)
         folded = totals.reshape(-1)
         folded.flags.writeable = False
@@ -91,6 +89,7 @@ class _Way(NamedTuple):
 
 @functools.lru_cache(maxsize=_WAYS_MAX)
 def _way(name: str, dtype: np.dtype[Any], ndim: int) -> _Way:
-    fold = fold_of(name, dtype)
+    # First, because NumPy refuses what it does not know in its own words.
     result = probe(name, dtype, ndim, axis=None, keepdims=False, masked=False, initial=None)
+    fold = fold_of(name, dtype)
     return _Way(fold, compilable(BODIES[fold.kernel]), result)

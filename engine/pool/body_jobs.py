@@ -29,7 +29,7 @@ from engine.pool.board import IMAGE, WORD
 from engine.pool.driver import CELL_BYTES, CORES_AT, HEADER
 from engine.pool.planned import PROGRAM, SLOT
 from engine.pool.program import bind_here
-from engine.pool.standing import SEGMENT, cut
+from engine.pool.standing import INDEX_NS_MAX, SEGMENT, cut
 from engine.sync.shared_words import direct
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from engine.pool.pool import Pool
     from engine.pool.program import Operand
 
-__all__ = ["BodyJob", "BodyJobs"]
+__all__ = ["BodyJobs"]
 
 # Words of a plan, behind those of any aimed job.
 _INDICES = AIMED_WORDS  # the cells that are the index itself, as a set
@@ -115,12 +115,14 @@ class BodyJob(AimedJob):
     def _aim_at(self, kernel: Kernel, count: int, *how: Any) -> bool:
         """Point at the arrays of operands; a chunk has `grain` indices, if that is not None."""
         operands, grain = how
+        if grain is not None and kernel.cost_ns * grain > INDEX_NS_MAX:
+            return False
         words = bind_here(kernel.address, (count,), operands).words
         return bool(self._aim(self._plan_at, address_of(words), count, grain or 0, kernel.cost_ns))
 
     def _run_aimed(self, *how: Any) -> None:
         _, grain = how
-        if grain is None:
+        if grain is None or self._grid()[0] == 1:
             self.run()
         else:
             # Whoever says how it is cut has decided that it is to be shared.
