@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from engine.algorithms.folds.lanes import Lanes
     from engine.pool.native import CallOptions
 
-__all__ = ["DENSE_BLOCK", "fold_blocks", "may_run_here", "shared_out"]
+__all__ = ["DENSE_BLOCK", "fold_blocks", "may_run_here"]
 
 # Elements of a block that is folded in place: long enough for a claim to cost nothing beside it.
 DENSE_BLOCK = 1 << 16
@@ -149,7 +149,7 @@ def fold_blocks(
     outputs = (*states, counts) if masked else states
     total = lanes.rows * blocks * lanes.columns
     elements = lanes.rows * lanes.length * lanes.columns
-    options = shared_out(options, function, elements, total)
+    options = _shared_out(options, function, elements, total)
     run_body(function, total, (*sizes, *outputs, *lanes.arrays), options)
     return states, counts, block
 
@@ -159,7 +159,7 @@ def may_run_here(options: CallOptions) -> bool:
     return options.limit is None and (options.pool is None or not options.pool.isolate)
 
 
-def shared_out(
+def _shared_out(
     options: CallOptions, function: CompilableFunction, elements: int, total: int
 ) -> CallOptions:
     """Say how many of all blocks make a chunk, if a call is large and its kernel has run before."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from engine.algorithms.folds.arrays import IN_ORDER, fold_of, results_of
-from engine.algorithms.folds.blocks import DENSE_BLOCK, fold_blocks, may_run_here, shared_out
+from engine.algorithms.folds.blocks import DENSE_BLOCK, fold_blocks, may_run_here
 from engine.algorithms.folds.by_name import Fold, combine_blocks
 from engine.algorithms.folds.lanes import Lanes
 from engine.algorithms.folds.names import probe
@@ -71,7 +71,6 @@ def reduce_whole(
     if blocks > 1 or not may_run_here(options):
         totals = empty((1, blocks, 1), fold.dtypes[0])
         sizes = (np.int64(DENSE_BLOCK), np.int64(array.size), np.int64(blocks))
-        options = shared_out(options, way.body, array.size, blocks)
         run_body(way.body, blocks, (*sizes, *fold.start, totals, run), options)
         folded = totals.reshape(-1)
         folded.flags.writeable = False
