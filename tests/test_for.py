@@ -38,6 +38,17 @@ def row_totals(i, x, factor, out):
 
 
 @njit
+def remember(i, number, out):
+    out[i, 0] = number
+    out[i, 1] = np.array([number]).itemsize
+
+
+@njit
+def last_of(i, out, length):
+    out[i] = np.arange(i, i + length)[length - 1]
+
+
+@njit
 def picky(i, out):
     if i == 5:
         raise IndexError("no fifth", i)
@@ -72,6 +83,29 @@ def test_scalars_and_several_dimensions(pools, order):
         out = engine.zeros(50)
         parallel_for(row_totals, 50, x, 2.0, out, grain=9, pool=pool)
         assert np.allclose(out, 2 * x.sum(axis=1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("number", [2, True, 0.1, 1 + 2j], ids=repr)
+def test_python_numbers_keep_their_types(pools, number):
+    """Nothing is promoted, nor rounded to the type of the arrays beside them."""
+    for pool in pools:
+        out = engine.zeros((4, 2), np.complex64)
+        parallel_for(remember, 4, number, out, grain=2, pool=pool)
+        assert out.tolist() == [[np.complex64(number), np.asarray(number).itemsize]] * 4
+
+
+def test_an_int_beside_floats_is_a_length(pools):
+    """And an index."""
+    for pool in pools:
+        out = engine.zeros(6)
+        parallel_for(last_of, 6, out, 5, grain=2, pool=pool)
+        assert out.tolist() == [4, 5, 6, 7, 8, 9]
+
+
+def test_an_int_beyond_64_bits_is_refused(pool2):
+    """No compiled function takes it."""
+    with pytest.raises(KernelTypeError, match="argument 0 has dtype object"):
+        parallel_for(remember, 4, 2**70, engine.zeros((4, 2)), pool=pool2)
 
 
 def test_views_of_shared_arrays_may_be_written_to(pools):

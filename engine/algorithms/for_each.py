@@ -41,7 +41,8 @@ def parallel_for(
     *arrays : array_like
         Whole arrays and scalars, the same for every call.  Arrays in shared memory
         (from `engine.zeros`, `engine.share` or an earlier call) may be written to;
-        all others arrive read-only.
+        all others arrive read-only.  Python's numbers arrive as they do in a call of
+        the compiled function: an int as int64, a float as float64.
     grain, pool, timeout, progress
         As in `parallel_map`.
     retries : int

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.algorithms.inputs.kernel_errors import kernel_errors
-from engine.algorithms.inputs.operands import as_arrays
+from engine.algorithms.inputs.operands import as_arrays, is_number
 from engine.algorithms.maps.core import core_operand
 from engine.memory.arrays import address_of, is_shared_array, share_array
 from engine.memory.ledger import count_copy
@@ -44,9 +44,9 @@ def run_body(
     count : int
         0 or more.
     arrays : sequence of array_like
-        Whole arrays and scalars.  Shared arrays that may be written to may be written to; all
-        others arrive read-only, and private ones are copied into shared memory if workers are
-        needed.
+        Whole arrays and scalars, which keep their own types.  Shared arrays that may be written to
+        may be written to; all others arrive read-only, and private ones are copied into shared
+        memory if workers are needed.
     options : CallOptions
 
     Raises
@@ -55,7 +55,9 @@ def run_body(
         The function does not compile for these arrays.
     """
     operands = [Operand(index_cell(), 0, (1,))]
-    inputs = as_arrays(arrays, function.name)
+    # A length or an index stays an integer beside arrays of floats: nothing is promoted here.
+    own = [np.asarray(one) if is_number(one) else one for one in arrays]
+    inputs = as_arrays(own, function.name)
     with kernel_errors(function.name, (one.dtype for one in inputs)):
         operands += [_whole(array) for array in inputs]
     kernel = compile_kernel(function, tuple(one.cell for one in operands), ())
