@@ -150,4 +150,5 @@ def _nothing_left_over(request, _settled):
     yield
     if request.node.stash.get(_failed, False):
         return
-    assert not left_over(before), "left over, as (before, now)"
+    found = left_over(before)
+    assert not found, f"left over, as (before, now): {found}"

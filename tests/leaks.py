@@ -91,7 +91,10 @@ def live_blocks():
 
 
 def left_over(before):
-    """Say what is held beyond what was held before, as soon as it is nothing or time is up."""
+    """Say what is held beyond what was held before, as soon as it is nothing or time is up.
+
+    Where it is a descriptor, also what each of them is by now.
+    """
     found = {}
 
     def is_clean():
@@ -103,4 +106,15 @@ def left_over(before):
         return not found
 
     eventually(is_clean)
+    if "descriptors" in found:
+        found["open"] = _descriptors()
     return found
+
+
+def _descriptors():
+    """Say what each descriptor of this process is."""
+    targets = {}
+    for one in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # The one by which the folder was read.
+            targets[int(one.name)] = str(one.readlink())
+    return targets
