@@ -24,6 +24,7 @@ SPECIAL = [math.nan, math.nan, math.inf, -math.inf, 0.0, -0.0, 1e300, -1e300, 1e
 
 # Pieces so short that a few hundred numbers make several.
 BLOCK = 64
+USUAL_BLOCK = rolling.BLOCK
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -92,6 +93,37 @@ def test_as_pandas(pool2, op, window):
         theirs = getattr(pd.Series(x).rolling(window, min_periods=least), op)(**options)
         ours = parallel_rolling(op, x, window, min_count=least, pool=pool2)
         np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
+@given(
+    window=st.integers(1, 260),
+    missing=st.sampled_from([0.0, 0.0001, 0.3]),
+    dtype=st.sampled_from(["f4", "f8", "u1"]),
+    data=st.data(),
+)
+def test_sums_and_means_of_pieces_of_the_usual_length(pool2, window, missing, dtype, data):
+    """Of every window that short, and some longer ones, which are summed in other ways."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rolling, "BLOCK", USUAL_BLOCK)
+        x = 100 * np.abs(ragged(USUAL_BLOCK + 2500, window, missing))
+        x = (np.nan_to_num(x) if dtype == "u1" else x).astype(dtype)
+        least = data.draw(st.integers(0, window))
+        for op in ("sum", "mean"):
+            ours = parallel_rolling(op, x, window, min_count=least, pool=pool2)
+            wide = pd.Series(x.astype("f8"))
+            theirs = getattr(wide.rolling(window, min_periods=least), op)()
+            tolerance = 1e-9 if dtype != "f4" else 1e-6
+            np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=1e-8)
+
+
+@pytest.mark.parametrize("window", [2, 3, 7, 49, 100, 192, 193, 1000])
+def test_means_are_rounded_as_quotients_are(pool2, window):
+    """The mean of equal numbers is that number, and that of others what a division gives."""
+    ones = parallel_rolling("mean", np.ones(5000), window, pool=pool2)
+    assert (ones[window - 1 :] == 1).all()
+    whole = numbers(5000, "i4", window)
+    sums, means = (parallel_rolling(op, whole, window, pool=pool2) for op in ("sum", "mean"))
+    assert same_bits(means, sums / window)
 
 
 @given(data=st.data(), op=st.sampled_from(sorted(set(OPS) - {"std", "var"})))

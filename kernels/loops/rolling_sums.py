@@ -1,7 +1,9 @@
-"""Sums and means of the last `window` elements, by the way of `kernels.loops.rolling`.
+"""Sums and means of the last `window` elements.
 
-Because nothing is ever subtracted, an error grows with the window and not with the column.  An
-addition waits for the one before it, so four groups of windows are summed side by side.
+Because nothing is ever subtracted, an error grows with the window and not with the column.  Short
+windows are summed by the way of `kernels.loops.rolling_trees`, long ones by that of
+`kernels.loops.rolling`: there an addition waits for the one before it, so four groups of windows
+are summed side by side.
 """
 
 from __future__ import annotations
@@ -11,24 +13,22 @@ import math
 import numpy as np
 from numba import njit
 
+from kernels.loops.quotients import divide
 from kernels.loops.rolling import (
     any_missing,
     count_present,
     load,
     place,
     replace_missing,
-    store,
 )
+from kernels.loops.rolling_trees import TREE_WINDOW, sum_windows
 
 __all__ = ["rolling_sum_block"]
 
 # Sums of so many elements are added as one, which keeps rounding errors small.
 _TILE = 64
 
-# Windows of no more elements are added up one by one, many windows at a time.
-_SHORT_WINDOW = 12
-
-# So many ends are done together, while their sums stay in the first cache.
+# So many ends of short windows are done together, while their sums stay in the nearest caches.
 _ENDS = 1024
 
 
@@ -42,22 +42,6 @@ def _running_sums(values: np.ndarray, first: int, step: int, sums: np.ndarray) -
             total += values[first + step * at]
             sums[at] = base + total
         base += total
-
-
-@njit(cache=True)
-def _add_shifted(values: np.ndarray, before: int, window: int, results: np.ndarray) -> None:
-    """Sum windows that are short, the elements of each in the order of the column."""
-    for start in range(0, len(results), _ENDS):
-        own = results[start : start + _ENDS]
-        own[:] = 0.0
-        for back in range(window - 1, -1, -1):
-            # Ends that have an element so far back.
-            first = max(back - before - start, 0)
-            if first < len(own):
-                source = values[before + start + first - back :]
-                target = own[first:]
-                for at in range(len(target)):
-                    target[at] += source[at]
 
 
 @njit(cache=True)
@@ -123,9 +107,6 @@ def _four_groups(
 @njit(cache=True)
 def _sums(values: np.ndarray, before: int, window: int, results: np.ndarray) -> None:
     """Sum every window."""
-    if window <= _SHORT_WINDOW:
-        _add_shifted(values, before, window, results)
-        return
     earlier = np.empty(min(window - 1, len(values)), np.float64)
     four = np.empty(4 * window if len(results) >= 4 * window else 0, np.float64)
     group = 0
@@ -161,6 +142,58 @@ def _add_reversed(own: np.ndarray, known: np.ndarray, window: int) -> None:
 
 
 @njit(cache=True)
+def _complete(sums: np.ndarray, counts: np.ndarray, window: int, least: int, is_mean: bool) -> None:
+    """Make results of sums; the first windows have `counts` elements, and the others all."""
+    few = len(counts)
+    for at in range(few):
+        if counts[at] < least or (is_mean and counts[at] == 0):
+            sums[at] = math.nan
+        elif is_mean:
+            sums[at] /= counts[at]
+    if is_mean:
+        divide(sums[few:], float(window))
+
+
+@njit(cache=True)
+def _roll(
+    values: np.ndarray,
+    ahead: int,
+    window: int,
+    least: int,
+    is_mean: bool,
+    scratch: np.ndarray,
+    results: np.ndarray,
+) -> None:
+    """Compute the windows that begin at each of the first values.
+
+    Parameters
+    ----------
+    values : float64 array
+        Of ``len(results) + window - 1`` elements, NaN where one is missing.  Overwritten.
+    ahead : int
+        So many of them, all zero, stand for what would precede the row.
+    scratch : float64 array
+        Of shape ``(2, len(values))`` if the window is short.
+    results : float64 array
+    """
+    there = values[ahead:]
+    before = window - 1 - ahead
+    has_missing = any_missing(there)
+    few = len(results) if has_missing or least > window else min(ahead, len(results))
+    counts = np.empty(few, np.int64)
+    if few:
+        count_present(there, before, window, counts)
+    if has_missing:
+        replace_missing(there, 0.0)
+    if window <= TREE_WINDOW:
+        # The zeros ahead give each window all its elements.
+        sum_windows(values, window, results, scratch[0], scratch[1])
+    else:
+        _sums(there, before, window, results)
+    _complete(results, counts, window, least, is_mean)
+
+
+@njit(cache=True)
 def rolling_sum_block(
     i: int,
     x: np.ndarray,
@@ -172,35 +205,18 @@ def rolling_sum_block(
 ) -> None:
     """Sum what is not missing, or take the mean."""
     row, start, stop = place(i, x.shape[1], block)
-    before = min(window - 1, start)
-    source = x[row, start - before : stop]
-    target = out[row, start:stop]
-    results = np.empty(len(target), np.float64)
-    # Ends whose windows may have fewer elements.
-    partial = min(max(window - 1 - before, 0), len(target)) if least <= window else len(target)
-    if any_missing(source):
-        partial = len(target)
-        values = np.empty(len(source), np.float64)
-        load(source, 0, values)
-        counts = np.empty(partial, np.int64)
-        count_present(values, before, window, counts)
-        replace_missing(values, 0.0)
-        _sums(values, before, window, results)
-    else:
-        # Where they are: nothing is to be replaced.
-        counts = np.empty(partial, np.int64)
-        for at in range(partial):
-            counts[at] = min(before + at + 1, window)
-        _sums(source, before, window, results)
-    if is_mean:
-        for at in range(partial):
-            results[at] = results[at] / counts[at] if counts[at] else math.nan
-    store(results[:partial], counts, least, target[:partial])
-    full, target = results[partial:], target[partial:]
-    if is_mean:
-        length = float(window)
-        for at in range(len(full)):
-            target[at] = full[at] / length
-    else:
-        for at in range(len(full)):
-            target[at] = full[at]
+    is_short = window <= TREE_WINDOW
+    part = min(_ENDS, stop - start) if is_short else stop - start
+    # All but what is read and written is float64, so that it is compiled once for all dtypes.
+    values, results = np.empty(window - 1 + part), np.empty(part)
+    scratch = np.empty((2, len(values) if is_short else 0))
+    for first in range(start, stop, part):
+        ends = min(part, stop - first)
+        ahead = max(window - 1 - first, 0)
+        elements = values[: window - 1 + ends]
+        elements[:ahead] = 0.0
+        load(x[row], first - (window - 1) + ahead, elements[ahead:])
+        _roll(elements, ahead, window, least, is_mean, scratch, results[:ends])
+        target = out[row, first : first + ends]
+        for at in range(ends):
+            target[at] = results[at]
