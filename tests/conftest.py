@@ -4,6 +4,7 @@ import gc
 import io
 import multiprocessing
 import os
+import signal
 import tempfile
 
 import numpy as np
@@ -28,7 +29,11 @@ _cache = pytest.StashKey[tempfile.TemporaryDirectory]()
 
 
 def pytest_configure(config):
-    """Keep machine code in a folder of this run, which all of its processes share."""
+    """Let ctrl-C interrupt, and keep machine code in a folder that all processes of this run share.
+
+    A shell that starts the run in the background has it ignore ctrl-C, and what it starts too.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if "NUMCREW_CACHE_DIR" not in os.environ:
         config.stash[_cache] = tempfile.TemporaryDirectory(prefix="numcrew-tests-")
         os.environ["NUMCREW_CACHE_DIR"] = config.stash[_cache].name
