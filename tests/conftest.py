@@ -156,4 +156,4 @@ def _nothing_left_over(request, _settled):
     if request.node.stash.get(_failed, False):
         return
     found = left_over(before)
-    assert not found, f"left over, as (before, now): {found}"
+    assert not found, f"left over, as (before, now), or what is open now: {found}"

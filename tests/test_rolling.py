@@ -17,6 +17,7 @@ from twins import same_bits
 import engine
 from engine import parallel_rolling
 from engine.algorithms import rolling
+from kernels.loops.rolling_trees import TREE_WINDOW
 
 OPS = ["count", "max", "mean", "median", "min", "std", "sum", "var"]
 SPREADS = ("std", "var")
@@ -25,6 +26,10 @@ SPECIAL = [math.nan, math.nan, math.inf, -math.inf, 0.0, -0.0, 1e300, -1e300, 1e
 # Pieces so short that a few hundred numbers make several.
 BLOCK = 64
 USUAL_BLOCK = rolling.BLOCK
+
+# The least window whose sums are running ones, and what makes several pieces of several groups.
+LONG = TREE_WINDOW + 1
+LONG_LENGTH = 10 * LONG
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -83,6 +88,17 @@ def test_every_window_is_what_its_own_elements_make(pools, data, op, seed):
         assert same_bits(first, again)
 
 
+@pytest.mark.parametrize("op", ["mean", "sum"])
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+def test_long_windows_of_several_pieces(pools, op, missing):
+    """Are the same to the bit for every pool, too."""
+    x = ragged(LONG_LENGTH, 4, missing)
+    first = parallel_rolling(op, x, LONG, min_count=1, pool=pools[0])
+    np.testing.assert_allclose(first, rolled(op, x, LONG, 1), rtol=1e-9, atol=1e-12)
+    for pool in pools[1:]:
+        assert same_bits(first, parallel_rolling(op, x, LONG, min_count=1, pool=pool))
+
+
 @pytest.mark.parametrize("op", sorted(set(OPS) - {"count"}))
 @pytest.mark.parametrize("window", [1, 5, 30, 900])
 def test_as_pandas(pool2, op, window):
@@ -95,45 +111,46 @@ def test_as_pandas(pool2, op, window):
         np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
-@given(
-    window=st.integers(1, 260),
-    missing=st.sampled_from([0.0, 0.0001, 0.3]),
-    dtype=st.sampled_from(["f4", "f8", "u1"]),
-    data=st.data(),
-)
-def test_sums_and_means_of_pieces_of_the_usual_length(pool2, window, missing, dtype, data):
-    """Of every window that short, and some longer ones, which are summed in other ways."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rolling, "BLOCK", USUAL_BLOCK)
-        x = 100 * np.abs(ragged(USUAL_BLOCK + 2500, window, missing))
-        x = (np.nan_to_num(x) if dtype == "u1" else x).astype(dtype)
-        least = data.draw(st.integers(0, window))
-        for op in ("sum", "mean"):
-            ours = parallel_rolling(op, x, window, min_count=least, pool=pool2)
-            wide = pd.Series(x.astype("f8"))
-            theirs = getattr(wide.rolling(window, min_periods=least), op)()
-            tolerance = 1e-9 if dtype != "f4" else 1e-6
-            np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=1e-8)
+@pytest.mark.parametrize("missing", [0.0, 0.001, 0.3])
+def test_sums_and_means_of_every_short_window(pool2, missing, monkeypatch):
+    """And of the first that are summed in another way; in a piece of the usual length."""
+    monkeypatch.setattr(rolling, "BLOCK", USUAL_BLOCK)
+    length = 2500
+    x = np.where(np.isnan(ragged(length, 7, missing)), math.nan, numbers(length, "u1", 7))
+    # Of whole numbers, so that any order of additions gives the same.
+    sums = np.concatenate([[0], np.nancumsum(x)])
+    there = np.concatenate([[0], np.cumsum(~np.isnan(x))])
+    stop = np.arange(1, length + 1)
+    for window in range(1, TREE_WINDOW + 3):
+        start = np.maximum(stop - window, 0)
+        twin, count = sums[stop] - sums[start], there[stop] - there[start]
+        found = parallel_rolling("sum", x, window, min_count=0, pool=pool2)
+        assert np.array_equal(found, twin)
+        found = parallel_rolling("mean", x, window, min_count=1, pool=pool2)
+        with np.errstate(invalid="ignore"):
+            assert np.array_equal(found, twin / count, equal_nan=True)
 
 
 @pytest.mark.parametrize("window", [2, 3, 7, 49, 100, 192, 193, 1000])
 def test_means_are_rounded_as_quotients_are(pool2, window):
-    """The mean of equal numbers is that number, and that of others what a division gives."""
+    """The mean of equal numbers is that number, and that of any others what a division gives."""
     ones = parallel_rolling("mean", np.ones(5000), window, pool=pool2)
     assert (ones[window - 1 :] == 1).all()
-    whole = numbers(5000, "i4", window)
-    sums, means = (parallel_rolling(op, whole, window, pool=pool2) for op in ("sum", "mean"))
+    rng = np.random.default_rng(window)
+    x = np.ldexp(rng.normal(size=5000), np.repeat(rng.integers(-900, 900, 5), 1000))
+    sums, means = (parallel_rolling(op, x, window, pool=pool2) for op in ("sum", "mean"))
     assert same_bits(means, sums / window)
 
 
 @given(data=st.data(), op=st.sampled_from(sorted(set(OPS) - {"std", "var"})))
 def test_what_has_left_the_window_leaves_nothing(pool2, data, op):
     """Infinities, numbers at the ends of the range and NaN beside ordinary ones."""
-    x = ragged(300, 5)
-    where = data.draw(st.lists(st.integers(0, 299), min_size=1, max_size=6))
+    window = data.draw(st.sampled_from([2, 9, 70, LONG]))
+    length = 300 if window < LONG else LONG_LENGTH
+    x = ragged(length, 5)
+    where = data.draw(st.lists(st.integers(0, length - 1), min_size=1, max_size=6))
     for at in where:
         x[at] = data.draw(st.sampled_from(SPECIAL))
-    window = data.draw(st.sampled_from([2, 9, 70]))
     ours = parallel_rolling(op, x, window, min_count=1, pool=pool2)
     twin = rolled(op, x, window, 1)
     with np.errstate(all="ignore"):
@@ -173,14 +190,15 @@ def test_spreads_do_not_cancel(pool2, window, far):
     assert not ours[500 + window - 1 :].any()
 
 
-def test_sums_do_not_drift(pool2):
+@pytest.mark.parametrize(("window", "apart"), [(7, 50), (LONG, 500)])
+def test_sums_do_not_drift(pool2, window, apart):
     """A large number that comes and goes leaves the sums of small ones as they were."""
     x = np.full(4000, 0.1)
-    x[::50] = 1e16
-    ours = parallel_rolling("sum", x, 7, pool=pool2)
-    alone = np.array([0.1] * 7)
-    plain = np.abs(ours - alone.sum()) < 1e-15
-    assert plain[6:].sum() == sum(not (x[at - 6 : at + 1] > 1).any() for at in range(6, 4000))
+    x[::apart] = 1e16
+    ours = parallel_rolling("sum", x, window, pool=pool2)
+    is_plain = np.abs(ours - window * 0.1) < 1e-15 * window
+    has_large = [(x[at - window + 1 : at + 1] > 1).any() for at in range(window - 1, 4000)]
+    assert np.array_equal(is_plain[window - 1 :], ~np.array(has_large))
 
 
 @pytest.mark.parametrize("dtype", [*INTEGERS, "?", "f2", "f4", "f8"])

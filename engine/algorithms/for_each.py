@@ -42,7 +42,7 @@ def parallel_for(
         Whole arrays and scalars, the same for every call.  Arrays in shared memory
         (from `engine.zeros`, `engine.share` or an earlier call) may be written to;
         all others arrive read-only.  Python's numbers arrive as they do in a call of
-        the compiled function: an int as int64, a float as float64.
+        the compiled function: an int as int64, a float as float64, also beside float32.
     grain, pool, timeout, progress
         As in `parallel_map`.
     retries : int

@@ -93,10 +93,13 @@ def parallel_rolling(
     bottleneck.  An infinity is an element like any other, unlike in pandas: it shows in
     the windows that hold it and not in later ones.  Everything is computed in float64,
     so integers beyond 2**53 are rounded.  Sums are made of the elements of their own
-    window alone [1]_, never by subtracting what leaves it; variances of differences
-    from an element of the window.  The sum of no elements is 0, its mean and the like
-    are NaN.  Where pieces of the work begin depends on the shape and the window alone.
-    An array that is not in shared memory is copied once if workers are needed.
+    window alone, never by subtracting what leaves it; variances of differences from an
+    element of the window.  Long windows and those of extremes are joined of two runs
+    [1]_; sums of up to 192 elements are trees, in which finite numbers that overflow
+    may do so to infinities of both signs, whose sum is NaN.  The sum of no elements is
+    0, its mean and the like are NaN.  Where pieces of the work begin depends on the
+    shape and the window alone.  An array that is not in shared memory is copied once if
+    workers are needed.
 
     References
     ----------

@@ -27,19 +27,24 @@ def _multiply_add(_context: Any, _one: Any, _other: Any, _added: Any) -> Any:
 
 @njit(cache=True)
 def divide(values: np.ndarray, divisor: float) -> None:
-    """Divide float64 values, where they are, by a positive whole number, as a division rounds.
+    """Divide float64 values, where they are, by a whole number from 1 to 2**50.
 
-    P. W. Markstein, "Computation of elementary functions on the IBM RISC System/6000 processor",
-    IBM Journal of Research and Development 34 (1), 1990: a product with the rounded reciprocal is
-    within a unit in the last place of the quotient, what is left of the value after it is a
-    double, and that times the reciprocal, added with one rounding, gives the rounded quotient.
-    Where the value is below 1e-290, what is left of it may be too small for that, and the last
-    place is off by one.
+    The results are those of a division, but that a subnormal one may be off by one in its last
+    place, and that of -0.0 is 0.0.
+
+    Notes
+    -----
+    As P. W. Markstein, "Computation of elementary functions on the IBM RISC System/6000 processor",
+    IBM Journal of Research and Development 34 (1), 1990, rounds quotients.  The product with the
+    rounded reciprocal is within two units in the last place of the quotient, and what the divisor
+    times it leaves of the value is a double.  That rest times the reciprocal misses what is to be
+    added by less than 2**-51 units.  A quotient by a whole number d is never half way between two
+    doubles, and at least 1 / 2d units away from there, so the sum is rounded to the same side.
     """
     reciprocal = 1.0 / divisor
     for at in range(len(values)):
         value = values[at]
         near = value * reciprocal
-        left = _multiply_add(-near, divisor, value)
-        # Of an infinity NaN is left, and of NaN too; it is its own quotient.
-        values[at] = _multiply_add(left, reciprocal, near) if left == left else near  # noqa: PLR0124
+        rest = _multiply_add(-near, divisor, value)
+        # The rest of an infinity is NaN, as is that of NaN, and they are their own quotients.
+        values[at] = _multiply_add(rest, reciprocal, near) if rest == rest else near  # noqa: PLR0124

@@ -143,53 +143,53 @@ def _add_reversed(own: np.ndarray, known: np.ndarray, window: int) -> None:
 
 @njit(cache=True)
 def _complete(sums: np.ndarray, counts: np.ndarray, window: int, least: int, is_mean: bool) -> None:
-    """Make results of sums; the first windows have `counts` elements, and the others all."""
-    few = len(counts)
-    for at in range(few):
+    """Make results of sums; the first windows have `counts` elements, and any others all."""
+    counted = len(counts)
+    for at in range(counted):
         if counts[at] < least or (is_mean and counts[at] == 0):
             sums[at] = math.nan
         elif is_mean:
             sums[at] /= counts[at]
     if is_mean:
-        divide(sums[few:], float(window))
+        divide(sums[counted:], float(window))
 
 
 @njit(cache=True)
 def _roll(
     values: np.ndarray,
-    ahead: int,
+    zeros: int,
     window: int,
     least: int,
     is_mean: bool,
     scratch: np.ndarray,
     results: np.ndarray,
 ) -> None:
-    """Compute the windows that begin at each of the first values.
+    """Compute the windows that end at each of the last ``len(results)`` values.
 
     Parameters
     ----------
     values : float64 array
-        Of ``len(results) + window - 1`` elements, NaN where one is missing.  Overwritten.
-    ahead : int
-        So many of them, all zero, stand for what would precede the row.
+        Elements, NaN where one is missing; overwritten.
+    zeros : int
+        So many of them, ahead of the elements, give each short window as many values as it is long.
     scratch : float64 array
-        Of shape ``(2, len(values))`` if the window is short.
+        If the window is short, of two rows at least as long as `values`.
     results : float64 array
     """
-    there = values[ahead:]
-    before = window - 1 - ahead
-    has_missing = any_missing(there)
-    few = len(results) if has_missing or least > window else min(ahead, len(results))
-    counts = np.empty(few, np.int64)
-    if few:
-        count_present(there, before, window, counts)
+    elements = values[zeros:]
+    ends = len(results)
+    before = len(elements) - ends
+    has_missing = any_missing(elements)
+    counted = ends if has_missing or least > window else min(window - 1 - before, ends)
+    counts = np.empty(counted, np.int64)
+    if counted:
+        count_present(elements, before, window, counts)
     if has_missing:
-        replace_missing(there, 0.0)
+        replace_missing(elements, 0.0)
     if window <= TREE_WINDOW:
-        # The zeros ahead give each window all its elements.
         sum_windows(values, window, results, scratch[0], scratch[1])
     else:
-        _sums(there, before, window, results)
+        _sums(elements, before, window, results)
     _complete(results, counts, window, least, is_mean)
 
 
@@ -206,17 +206,19 @@ def rolling_sum_block(
     """Sum what is not missing, or take the mean."""
     row, start, stop = place(i, x.shape[1], block)
     is_short = window <= TREE_WINDOW
-    part = min(_ENDS, stop - start) if is_short else stop - start
-    # All but what is read and written is float64, so that it is compiled once for all dtypes.
-    values, results = np.empty(window - 1 + part), np.empty(part)
+    step = min(_ENDS, stop - start) if is_short else stop - start
+    # All but what is read and written is float64, so that little is compiled for each dtype.
+    ahead = window - 1 if is_short else min(window - 1, start)
+    values, results = np.empty(ahead + step), np.empty(step)
     scratch = np.empty((2, len(values) if is_short else 0))
-    for first in range(start, stop, part):
-        ends = min(part, stop - first)
-        ahead = max(window - 1 - first, 0)
-        elements = values[: window - 1 + ends]
-        elements[:ahead] = 0.0
-        load(x[row], first - (window - 1) + ahead, elements[ahead:])
-        _roll(elements, ahead, window, least, is_mean, scratch, results[:ends])
+    for first in range(start, stop, step):
+        ends = min(step, stop - first)
+        before = min(ahead, first)
+        zeros = ahead - before
+        mine = values[: ahead + ends]
+        mine[:zeros] = 0.0
+        load(x[row], first - before, mine[zeros:])
+        _roll(mine, zeros, window, least, is_mean, scratch, results[:ends])
         target = out[row, first : first + ends]
         for at in range(ends):
             target[at] = results[at]

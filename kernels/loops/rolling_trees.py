@@ -1,4 +1,4 @@
-"""Sums of short windows, each made of the sums of 4, 16, 64, ... neighbours.
+"""Sums of short windows, each made of the sums of 4, 16 and 64 neighbours.
 
 Sums of four neighbours give those of sixteen, and so on, for many windows at a time, in vectors; a
 window of 100 is one sum of 4 and six of 16.  The rounding errors are those of a tree, and a window
@@ -61,7 +61,7 @@ def _add(values: np.ndarray, apart: int, number: int, sums: np.ndarray) -> None:
 def sum_windows(
     values: np.ndarray, window: int, sums: np.ndarray, even: np.ndarray, odd: np.ndarray
 ) -> None:
-    """Sum the windows that begin at each of the first values.
+    """Sum the windows that begin at each of the first ``len(sums)`` values.
 
     Parameters
     ----------
@@ -69,19 +69,19 @@ def sum_windows(
         Of ``len(sums) + window - 1`` elements.
     sums : float64 array
     even, odd : float64 array
-        Scratch as large as `values`.
+        Scratch, at least as large as `values`.
     """
     sums[:] = 0.0
-    parts, length, left = values, 1, window
+    parts, length, missing = values, 1, window
     is_even = True
     first = 0
-    while left > _ADDED_MAX:
+    while missing > _ADDED_MAX:
         # What does not fill a sum of the next length.
-        number = left % 4
+        number = missing % 4
         _add(parts[first:], length, number, sums)
         first += number * length
         more = (even if is_even else odd)[: len(parts) - 3 * length]
         _fours(parts, length, more)
-        parts, length, left = more, 4 * length, left // 4
+        parts, length, missing = more, 4 * length, missing // 4
         is_even = not is_even
-    _add(parts[first:], length, left, sums)
+    _add(parts[first:], length, missing, sums)
