@@ -115,6 +115,13 @@ def test_groups_of_any_keys(pools, at, rows, kind, nulls, count, ddof):
         pa.array([5, 2, None, 5] * 5, pa.time32("s")),
         pa.array(["b", None, "a", "b"] * 5).dictionary_encode(),
         pa.chunked_array([["b", "c"], ["a", None, "b"] * 6]).dictionary_encode(),
+        pa.array(["b", None, "", "äb"] * 5),
+        pa.chunked_array([["b", "c"], ["a", None, "b"] * 6], pa.large_string()),
+        pa.array(["b", None, "a", "b"] * 5).cast(pa.string_view()),
+        pa.array([b"b", None, b"", b"\xff"] * 5),
+        pa.array([b"b", None, b"a", b"b"] * 5, pa.large_binary()),
+        pa.array([b"b", None, b"a", b"b"] * 5).cast(pa.binary_view()),
+        pa.array([b"bc", None, b"ab", b"bc"] * 5, pa.binary(2)),
     ],
     ids=lambda keys: str(keys.type)[:12],
 )
@@ -260,6 +267,25 @@ def test_dictionaries_that_differ_by_chunk(pool2):
     assert table["value_sum"].to_pylist() == [2 + 10, 0 + 6, 4, 8]
 
 
+@pytest.mark.parametrize("nulls", ["group", "drop"])
+def test_text_beside_other_keys(pool2, nulls):
+    """From NumPy, polars and Arrow; and a value may have the name of a key."""
+    names = ["b", "a", "b", None, "a"]
+    others = [1, 2, 1, 2, 3]
+    values = [1, 2, 4, 8, 16]
+    expected = [("a", 2, 2), ("a", 3, 16), ("b", 1, 5), (None, 2, 8)][: 3 + (nulls == "group")]
+    for keys in (
+        {"name": pa.array(names), "other": others},
+        pa.table({"name": pa.array(names), "other": others}),
+        pl.DataFrame({"name": names, "other": others}),
+    ):
+        table = parallel_groupby(keys, {"name": values}, "sum", nulls=nulls, pool=pool2)
+        assert [tuple(row.values()) for row in table.to_pylist()] == expected
+        assert table.column_names == ["name", "other", "name_sum"]
+    table = parallel_groupby(np.array(["b", "a", "b"]), [1, 2, 4], "sum", pool=pool2)
+    assert table.to_pydict() == {"key": ["a", "b"], "value_sum": [2, 5]}
+
+
 def mixed(state, value):
     """Depend on every value and on their order."""
     return (state * 31 + value) % 1_000_003
@@ -348,7 +374,7 @@ def test_nothing_to_group(pool2):
         ([1], [1], "sum", {"ddof": -1}, ValueError, "ddof"),
         ({}, [1], "sum", {}, ValueError, "one key column"),
         ([1.5], [1], "sum", {}, TypeError, "key is of type double"),
-        (["a"], [1], "sum", {}, TypeError, "dictionary_encode"),
+        (pa.array([[1]]), [1], "sum", {}, TypeError, "key is of type list.*dictionary_encode"),
         ([1], ["a"], "first", {}, TypeError, "no fixed width"),
         ([1], np.array([1], "M8[s]"), "sum", {}, TypeError, "which has no sum"),
         ([[1]], [1], "sum", {}, ValueError, "key has 2 dimensions"),

@@ -14,6 +14,7 @@ from engine.algorithms.groups.aggregates import AGGREGATES, Segments
 from engine.algorithms.groups.dense import dense_groups
 from engine.algorithms.groups.grouping import Grouping
 from engine.algorithms.groups.keys import as_column, code_of
+from engine.algorithms.groups.text_keys import encode_text, restore_text
 from engine.algorithms.groups.user_folds import GroupFold, label_of
 from engine.algorithms.inputs.arguments import is_arrow, run_call
 from engine.algorithms.reduction import Reduction
@@ -44,7 +45,8 @@ def parallel_groupby(
     ----------
     keys, values : array_like of shape (n,), mapping of names to these, or Arrow table
         Columns, NumPy or Arrow.  A single one is called ``key`` or ``value``.  Keys are
-        integers, booleans, dates and times, or dictionaries of anything that can be sorted.
+        integers, booleans, dates and times, text and bytes, or dictionaries of anything that can
+        be sorted.
         Values have a fixed width; what is computed with are integers, floating point of 32 or
         64 bits and booleans, and dates and times for min, max and nunique.
     aggs : str, Reduction, sequence of these, or mapping of names of values to these
@@ -84,7 +86,8 @@ def parallel_groupby(
     columns alone, so that results are the same bits for any number of workers; var is computed
     in two passes.  A group is one process's, from its first row to its last: a `Reduction` needs
     only its steps.  Key columns that are not one column of 64-bit integers without nulls are
-    copied.  Concurrency: any thread.
+    copied; text is turned into a dictionary by pyarrow, on one core, so for more than one call
+    on the same keys do that beforehand (``dictionary_encode()``).  Concurrency: any thread.
 
     Examples
     --------
@@ -118,7 +121,9 @@ def parallel_groupby(
         raise ValueError(message)
 
     def run(options: CallOptions) -> pa.Table:
-        return _grouped(by, columns, wanted, nulls == "drop", ddof, options)
+        encoded = {name: encode_text(one) for name, one in by.items()}
+        table = _grouped(encoded, columns, wanted, nulls == "drop", ddof, options)
+        return restore_text(table, {name: one.type for name, one in by.items()})
 
     return run_call(
         run, pool=pool, grain=None, timeout=timeout, progress=False, what="parallel_groupby"

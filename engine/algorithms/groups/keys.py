@@ -103,7 +103,7 @@ def _numbers(column: pa.Array, name: str, options: CallOptions) -> np.ndarray[An
         pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_temporal(kind)
     ) or pa.types.is_interval(kind):
         message = (
-            f"{name} is of type {kind}; keys are integers, booleans, dates and times or "
+            f"{name} is of type {kind}; keys are integers, booleans, dates and times, text, or "
             "dictionaries (dictionary_encode() makes one)"
         )
         raise TypeError(message)
