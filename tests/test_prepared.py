@@ -242,7 +242,7 @@ def test_fewer_ranks(trio):
 @pytest.mark.parametrize(
     ("call", "options", "error", "says"),
     [
-        (engine.parallel_reduce, {}, TypeError, "parallel_map, parallel_region"),
+        (engine.parallel_reduce, {}, TypeError, "parallel_map or parallel_region"),
         (engine.parallel_region, {"ranks": 4}, ValueError, "ranks must be at most 3"),
         (engine.parallel_region, {"debug": "all"}, ValueError, "debug"),
     ],

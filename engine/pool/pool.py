@@ -240,8 +240,8 @@ class Pool(PoolCalls):
         self.check_open()
         make = preparations.get(call)
         if make is None:
-            known = ", ".join(sorted(one.__name__ for one in preparations)) or "parallel_region"
-            message = f"call must be one of {known}, not {call!r}"
+            # Not from the table, in which there are only those that were imported.
+            message = f"call must be parallel_map or parallel_region, not {call!r}"
             raise TypeError(message)
         return make(self, *args, **options)
 
