@@ -51,7 +51,10 @@ def _hint(kind: pa.DataType) -> str:
     if pa.types.is_decimal(kind):
         return "Cast it to float64 or int64 (pyarrow.compute.cast), or use parallel_map_chunks."
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return "Use parallel_map_chunks with pyarrow.compute, or encode it as numbers."
+        return (
+            "pyarrow.compute works on text, on every core within parallel_map_chunks; or encode it "
+            "as numbers."
+        )
     if pa.types.is_nested(kind):
         return "Flatten it or take one of its fields, or use parallel_map_chunks."
     return "Use parallel_map_chunks, which hands over chunks of any Arrow type."
