@@ -278,6 +278,8 @@ def test_text_beside_other_keys(pool2, nulls):
         {"name": pa.array(names), "other": others},
         pa.table({"name": pa.array(names), "other": others}),
         pl.DataFrame({"name": names, "other": others}),
+        pl.DataFrame({"name": pl.Series(names).cast(pl.Categorical), "other": others}),
+        pl.DataFrame({"name": pl.Series(names).cast(pl.Enum(["b", "a"])), "other": others}),
     ):
         table = parallel_groupby(keys, {"name": values}, "sum", nulls=nulls, pool=pool2)
         assert [tuple(row.values()) for row in table.to_pylist()] == expected
@@ -370,6 +372,7 @@ def test_nothing_to_group(pool2):
         ([1], [1], "most", {}, ValueError, "aggs has 'most'"),
         ([1], [1], {"x": "sum"}, {}, ValueError, "aggs names 'x'"),
         ([1], [1, 2], "sum", {}, ValueError, "same length.*'value': 2"),
+        (["a"], {"a": [1, 2]}, "sum", {}, ValueError, "keys are columns.*not their names"),
         ([1], [1], "sum", {"nulls": "keep"}, ValueError, "nulls must be"),
         ([1], [1], "sum", {"ddof": -1}, ValueError, "ddof"),
         ({}, [1], "sum", {}, ValueError, "one key column"),

@@ -224,3 +224,29 @@ def test_numpy_numbers_keep_their_dtype_beside_complex_ones(pool2):
     x = np.ones(3, np.complex64)
     assert engine.parallel_map(second, x, np.float64(2), pool=pool2).dtype == np.float64
     assert engine.parallel_map(second_of_three, x, np.float64(2), 3, pool=pool2).dtype == np.float64
+
+
+def with_defaults(x, factor=3, pair=(1, 0.5), text="ab", nothing=None):
+    return x * factor + pair[1] + len(text) if nothing is None else -x
+
+
+@pytest.mark.parametrize("func", [with_defaults, njit(with_defaults)], ids=["python", "numba"])
+def test_parameters_with_defaults(pools, func):
+    """Are what they are by default, or arrays like the others; every function has its own."""
+    x = np.arange(50.0)
+    for pool in pools:
+        for given_x in (x, engine.share(x)):
+            for _ in range(2):
+                found = parallel_map(func, given_x, grain=7, pool=pool)
+                assert np.array_equal(found, with_defaults(x))
+                found = parallel_map(func, given_x, 5, grain=7, pool=pool)
+                assert np.array_equal(found, with_defaults(x, 5))
+        found = [parallel_map(lambda x, k=k: x * k, x, pool=pool) for k in (2, 3, 4.5)]
+        assert np.array_equal(found, [x * 2, x * 3, x * 4.5])
+        out = engine.zeros(6)
+        engine.parallel_for(multiples, 6, out, grain=2, pool=pool)
+        assert out.tolist() == [0, 3, 6, 9, 12, 15]
+
+
+def multiples(i, out, factor=3):
+    out[i] = factor * i

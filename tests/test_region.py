@@ -186,6 +186,25 @@ def test_arguments(trio):
     np.testing.assert_array_equal(base[0, 3:9:2], np.full(3, 2.5))
 
 
+@pytest.mark.parametrize("is_prepared", [False, True])
+def test_parameters_with_defaults(trio, is_prepared):
+    """Are what they are by default, or what is passed."""
+
+    @njit
+    def add(team, x, more=3, pair=(1, 2.5), nothing=None, array=np.ones(2)):  # noqa: B008
+        return x[team.rank] + more + pair[1] + array.sum() if nothing is None else -1.0
+
+    def found(*args):
+        if is_prepared:
+            return trio.prepare(engine.parallel_region, add, *args)()
+        return engine.parallel_region(add, *args, pool=trio)
+
+    x = engine.share(np.ones(3))
+    assert found(x) == [1 + 3 + 2.5 + 2] * SIZE
+    assert found(x, 4, (1, 0.5)) == [1 + 4 + 0.5 + 2] * SIZE
+    assert found(x, 4, (1, 0.5), 5) == [-1] * SIZE
+
+
 def test_fewer_ranks_and_alone(trio):
     """`ranks=` takes as many as it says; inside a worker there is one."""
 

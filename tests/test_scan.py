@@ -104,6 +104,51 @@ def test_segments(pool2, name, x, cuts, exclusive, columns):
         )
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.int64(),
+        pa.float64(),
+        pa.string(),
+        pa.string_view(),
+        pa.timestamp("us"),
+        pa.dictionary(pa.int8(), pa.string()),
+    ],
+    ids=str,
+)
+def test_segments_by_columns(pool2, kind):
+    """Of any type that can be compared, with nulls, in one chunk and several."""
+    numbers_or_null = [2**53, 2**53 + 1, 2**53 + 1, None, None, 7, 7, 9, None, 9]
+    if pa.types.is_floating(kind):
+        numbers_or_null = [one and one % 2**53 for one in numbers_or_null]
+    plain = pa.array(numbers_or_null, pa.int64())
+    is_text = not (pa.types.is_primitive(kind))
+    column = plain.cast(pa.string()).cast(kind) if is_text else plain.cast(kind)
+    if pa.types.is_dictionary(kind):
+        column = plain.cast(pa.string()).dictionary_encode()
+    expected = [1, 1, 2, 1, 2, 1, 2, 1, 1, 1]
+    for segments in (
+        column,
+        pa.chunked_array([column[:4], column[4:]]),
+        pa.chunked_array([column]),
+        pa.concat_arrays([column, column])[10:],
+    ):
+        got = parallel_scan("sum", np.ones(10, int), segments=segments, pool=pool2)
+        assert got.tolist() == expected
+    none = parallel_scan("sum", np.ones(0), segments=column[:0], pool=pool2)
+    assert none.tolist() == []
+
+
+def test_flags_in_a_column(pool2):
+    """Are flags, and may not be null."""
+    flags = pa.chunked_array([[True, False], [False, True]])
+    assert parallel_scan("sum", np.ones(4), segments=flags, pool=pool2).tolist() == [1, 2, 3, 1]
+    with pytest.raises(ValueError, match="segments= has nulls"):
+        parallel_scan("sum", np.ones(2), segments=pa.array([True, None]), pool=pool2)
+    with pytest.raises(TypeError, match=r"segments= is of type list"):
+        parallel_scan("sum", np.ones(2), segments=pa.array([[1], [1]]), pool=pool2)
+
+
 @given(at=st.sets(st.integers(0, 199), max_size=3), odd=st.sampled_from([np.nan, np.inf, -np.inf]))
 def test_nan_and_infinity(pool2, at, odd):
     """They are carried on as by NumPy."""

@@ -118,6 +118,8 @@ def parallel_groupby(
     if len({length for _, length in lengths}) != 1:
         said = ", ".join(f"{name!r}: {length}" for name, length in lengths)
         message = f"the columns must have the same length, but have {said}"
+        if any(pa.types.is_string(one.type) for one in by.values()):
+            message += "; keys are columns, as table['key'], and not their names"
         raise ValueError(message)
 
     def run(options: CallOptions) -> pa.Table:

@@ -138,7 +138,8 @@ def _numbers(
     except TypeError as error:
         if "argument" not in str(error):
             raise
-        message = f"{distribution} takes other parameters: {error}"
+        _, _, said = str(error).partition("() ")
+        message = f"{distribution} takes other parameters: {said}"
         raise TypeError(message) from None
     length = prod(dims)
 

@@ -11,9 +11,10 @@ from numpy.lib.array_utils import normalize_axis_index
 
 from engine.algorithms.folds.mapped import stored_as, widened
 from engine.algorithms.inputs.arguments import is_arrow, run_call
-from engine.algorithms.inputs.operands import as_arrays, check_outputs, refuse_masked
+from engine.algorithms.inputs.operands import as_arrays, check_outputs
 from engine.algorithms.reduction import state_type
 from engine.algorithms.scans.blocks import Step, scan_blocks
+from engine.algorithms.scans.segments import segment_starts
 from engine.memory.arrays import empty, is_shared_array
 from engine.memory.ledger import count_copy
 from engine.pool.functions import compilable, name_of
@@ -69,8 +70,9 @@ def parallel_scan(
     exclusive : bool
         Leave out the element itself, so that each segment begins with the identity.
     segments : array_like, optional
-        As long as the axis.  Of bool: True where a segment begins.  Of anything else: keys, a
-        segment ends where the key changes, and NaN is a change.  The scan begins anew in each.
+        As long as the axis, NumPy or Arrow.  Of bool: True where a segment begins.  Of anything
+        else: keys, a segment ends where the key changes; NaN is a change, and nulls side by side
+        are one segment.  The scan begins anew in each.
     identity : number, optional
         For an exclusive scan by a function.  A Python number takes the dtype of the elements if
         it fits.
@@ -195,7 +197,7 @@ def scan_array(
     name = scan_name(op)
     computed = widened(array)
     step, dtype = _step(name, op, array.dtype, identity, keep_dtype=keep_dtype)
-    starts = _segment_starts(segments, array.shape[axis])
+    starts = segment_starts(segments, array.shape[axis])
     if out is not None:
         (out,) = check_outputs(out, 1, array.shape, is_tuple=False)
         if not np.can_cast(dtype, out.dtype, "same_kind"):
@@ -307,26 +309,3 @@ def identity_of(name: str, dtype: np.dtype[Any]) -> Any:
         limits = np.iinfo(dtype)
         return dtype.type(limits.max if name == "min" else limits.min)
     return dtype.type(np.inf if name == "min" else -np.inf)
-
-
-def _segment_starts(segments: Any, length: int) -> np.ndarray[Any, Any] | None:
-    """Find where segments begin, from flags or keys.
-
-    Raises
-    ------
-    ValueError
-        They are not as long as the scanned axis.
-    """
-    if segments is None:
-        return None
-    refuse_masked([segments])
-    keys = np.asarray(segments)
-    if keys.shape != (length,):
-        message = f"segments= has shape {keys.shape}, but the scanned axis has length {length}"
-        raise ValueError(message)
-    if keys.dtype == np.bool_:
-        return keys.view(np.uint8)
-    starts = empty(length, np.uint8)
-    starts[:1] = 1
-    np.not_equal(keys[1:], keys[:-1], out=starts[1:].view(bool))
-    return starts

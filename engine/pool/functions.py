@@ -171,7 +171,10 @@ def _bring(func: Any) -> CompilableFunction:
         message = "a NumPy ufunc brings its own compiled loops"
         raise TypeError(message)
     if not isinstance(func, FunctionType):
-        message = f"a {type(func).__name__} object is not a function that can be compiled"
+        message = (
+            f"{name_of(func)} is a {type(func).__name__}, which cannot be compiled; pass a "
+            "function of Python code, a ufunc such as numpy.add, or a name where names are taken"
+        )
         raise TypeError(message)
     # NumPy's error model, because over arrays 1 / 0 is expected to be inf; it also
     # leaves out the branches that would keep the loop from being vectorised.

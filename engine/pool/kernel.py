@@ -303,8 +303,9 @@ def _not_compilable(
     hint = HINT_CHUNKS
     if "Cannot modify readonly array" in text or "readonly" in text.lower():
         hint = (
-            "The array is private to this process, so workers may only read it: pass "
-            "engine.share(array), or make it with engine.zeros or engine.empty, to write to it."
+            "An array that is private to this process, or a global variable, is only read by "
+            "workers: to write to it make it with engine.share, zeros or empty, and pass it as an "
+            "argument."
         )
     return KernelTypeError(
         kernel=function.name,

@@ -271,12 +271,14 @@ class _Emitter:
                 values.append(_array(context, builder, cell, place, core))
             elif len(values) < len(self.inputs):
                 values.append(_load(context, builder, cell, place))
-        wanted = self.signature.args
         given = [cell.argument_type for cell in self.called_with]
+        wanted, left_out = self.signature.args[: len(given)], self.signature.args[len(given) :]
         values = [
             context.cast(builder, value, have, want)
             for value, have, want in zip(values, given, wanted, strict=True)
         ]
+        # Parameters with defaults, whose values are part of their types.
+        values += [context.get_constant_undef(kind) for kind in left_out]
         result = self.function(builder, values)
         returned = self.signature.return_type
         scalars = [

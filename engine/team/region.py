@@ -118,7 +118,7 @@ def parallel_region(
         return _run_alone(kernel, args, jitter=jitter)
     pool = given_pool(pool)
     size = _size(pool, ranks)
-    shared = _shared(args)
+    shared = _shared(_with_defaults(kernel, args))
     payload = _payload(kernel, shared)
     deadline = None if timeout is None else time.monotonic() + timeout
     turn = _turn(pool)
@@ -181,7 +181,7 @@ class PreparedRegion:
     ) -> None:
         _check(kernel, debug)
         size = _size(pool, ranks)
-        shared = _shared(args)
+        shared = _shared(_with_defaults(kernel, args))
         jitter = debug == "jitter"
         self._turn = _turn(pool)
         self._check = pool.check_open
@@ -227,6 +227,19 @@ def _run_alone(kernel: Callable[..., Any], args: tuple[Any, ...], *, jitter: boo
 def _turn(pool: Pool) -> threading.Lock:
     with _making:
         return _turns.setdefault(pool, threading.Lock())
+
+
+def _with_defaults(kernel: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Add what the last parameters of a compiled kernel are by default.
+
+    Like any other arguments, because numba tells values that are left out by their addresses, which
+    differ from process to process.
+    """
+    if not isinstance(kernel, Dispatcher):
+        return args
+    defaults = kernel.py_func.__defaults__ or ()
+    missing = kernel.py_func.__code__.co_argcount - 1 - len(args)  # The team is one.
+    return args + defaults[-missing:] if 0 < missing <= len(defaults) else args
 
 
 def _shared(value: Any) -> Any:

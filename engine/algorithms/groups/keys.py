@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.algorithms.groups.grouping import Grouping
+from engine.algorithms.groups.text_keys import decodable
 from engine.algorithms.inputs.arguments import is_arrow
 from engine.algorithms.inputs.arrow_rows import rows_of
 from engine.algorithms.selection.arrow_take import one_array
@@ -118,13 +119,14 @@ def _numbers(column: pa.Array, name: str, options: CallOptions) -> np.ndarray[An
 
 def _ranked(column: pa.DictionaryArray, name: str) -> pa.Array:
     """Replace indices by the ranks of what they stand for."""
+    names = column.dictionary.cast(decodable(column.type.value_type))
     try:
-        values = pc.unique(column.dictionary.drop_null())
+        values = pc.unique(names.drop_null())
         values = values.take(pc.sort_indices(values))
     except pa.ArrowNotImplementedError as error:
         message = f"{name} is of type {column.type}, whose values have no order"
         raise TypeError(message) from error
-    return pc.index_in(column.dictionary, values).take(column.indices)
+    return pc.index_in(names, values).take(column.indices)
 
 
 def _from_zero(

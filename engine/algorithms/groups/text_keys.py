@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from engine.memory.ledger import count_copy
 
-__all__ = ["encode_text", "restore_text"]
+__all__ = ["decodable", "encode_text", "restore_text"]
 
 
 def encode_text(column: pa.Array) -> pa.Array:
@@ -14,7 +14,7 @@ def encode_text(column: pa.Array) -> pa.Array:
     kind = column.type
     if not _is_text(kind):
         return column
-    encoded = column.cast(_decodable(kind)).dictionary_encode()
+    encoded = column.cast(decodable(kind)).dictionary_encode()
     count_copy("text keys", encoded.nbytes)
     return encoded
 
@@ -23,7 +23,7 @@ def restore_text(table: pa.Table, kinds: dict[str, pa.DataType]) -> pa.Table:
     """Give the columns of these names the text again for which dictionaries stand."""
     for name, kind in kinds.items():
         if _is_text(kind):
-            column = table.column(name).cast(_decodable(kind)).cast(kind)
+            column = table.column(name).cast(decodable(kind)).cast(kind)
             table = table.set_column(table.schema.get_field_index(name), name, column)
     return table
 
@@ -41,8 +41,8 @@ def _is_text(kind: pa.DataType) -> bool:
     )
 
 
-def _decodable(kind: pa.DataType) -> pa.DataType:
-    """Name the type that is encoded: dictionaries of views cannot be turned back into views."""
+def decodable(kind: pa.DataType) -> pa.DataType:
+    """Name the type that stands for views, which are neither decoded nor sorted; or the type."""
     if pa.types.is_string_view(kind):
         return pa.large_string()
     return pa.large_binary() if pa.types.is_binary_view(kind) else kind

@@ -52,8 +52,8 @@ def _hint(kind: pa.DataType) -> str:
         return "Cast it to float64 or int64 (pyarrow.compute.cast), or use parallel_map_chunks."
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return (
-            "pyarrow.compute works on text, on every core within parallel_map_chunks; or encode it "
-            "as numbers."
+            "Use pyarrow.compute, which works on text; what it does row by row runs on every core "
+            "within parallel_map_chunks."
         )
     if pa.types.is_nested(kind):
         return "Flatten it or take one of its fields, or use parallel_map_chunks."
