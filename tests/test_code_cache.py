@@ -102,6 +102,35 @@ def test_kernels_of_regions(tmp_path):
     assert run(tmp_path, REGION.format(fields="'up', 'on'", amount=6))[0] >= 2
 
 
+CALLED = """
+@njit
+def kernel(team, a):
+    return a[team.rank] + 1
+@njit
+def caller(team, a):
+    return 2 * kernel(team, a)
+a = engine.full(2, 3.0)
+pool = engine.Pool(2)
+ran = {ran}
+pool.close()
+report(*map(np.array, ran))
+"""
+
+
+@pytest.mark.parametrize(
+    "later", ["pool.prepare(engine.parallel_region, kernel, a)()", "engine.parallel_region({}, a)"]
+)
+def test_what_was_found_is_called_by_other_functions(tmp_path, later):
+    """As a kernel of a region is by the body of a prepared one, and by functions of the user's."""
+    first = "engine.parallel_region(kernel, a)"
+    assert run(tmp_path, CALLED.format(ran=f"[{first}]"))[2] == [8.0]
+    compiled, loaded, sums = run(
+        tmp_path, CALLED.format(ran=f"[{first}, {later.format('caller')}]")
+    )
+    assert (compiled, loaded) == (1, 1)
+    assert sums == [8.0, 8.0 if "prepare" in later else 16.0]
+
+
 @pytest.mark.parametrize(
     "change", [{"scale": 2.5}, {"extra": "+ 1"}, {"factor": 4.0}, {"factor": -0.0}]
 )

@@ -25,7 +25,7 @@ from engine.pool.loop import OWN_IDS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["MachineCode", "counters", "load_code", "machine_code"]
+__all__ = ["MachineCode", "counters", "give_code", "load_code", "machine_code"]
 
 # What this process compiled and loaded; workers report theirs to the caller.
 counters = {
@@ -110,6 +110,13 @@ def load_code(data: bytes) -> CompileResult:
     target.refresh()
     content = _CodeUnpickler(io.BytesIO(data)).load()
     return CompileResult._rebuild(target, *content)  # noqa: SLF001 - see above
+
+
+def give_code(function: Any, result: CompileResult) -> None:
+    """Let a numba function have code that was loaded, also where other functions call it."""
+    target = cpu_target.target_context
+    target.insert_user_function(result.entry_point, result.fndesc, [result.library])
+    function.add_overload(result)
 
 
 class _CodeUnpickler(pickle.Unpickler):

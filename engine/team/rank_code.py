@@ -14,7 +14,7 @@ from numba.core.errors import NumbaError
 from engine.errors import KernelTypeError
 from engine.pool.code_cache import entry_key
 from engine.pool.functions import compilable, name_of
-from engine.pool.machine_code import MachineCode, counters, load_code, machine_code
+from engine.pool.machine_code import MachineCode, counters, give_code, load_code, machine_code
 from engine.sync.compiled import SharedWordsType
 from engine.sync.value_types import ArrayType, ValueType
 from engine.team.compiled import TEAM
@@ -75,7 +75,7 @@ def _recompiled(kernel: Any, arguments: tuple[Any, ...]) -> RankKernel:
 
 def _loaded(kernel: Any, data: bytes) -> RankKernel:
     counters["kernels_loaded"] += 1
-    kernel.add_overload(load_code(data))
+    give_code(kernel, load_code(data))
     return RankKernel(kernel)
 
 
@@ -113,7 +113,7 @@ def compiled_rank_kernel(kernel: Any, arguments: tuple[Any, ...]) -> CompiledRan
                 hint=_HINT,
             ) from error
         if kinds not in kernel.overloads:
-            kernel.add_overload(known.result)
+            give_code(kernel, known.result)
         function.kernels[kinds] = known
     return CompiledRankKernel(kernel, known)
 
