@@ -36,23 +36,15 @@ def _fours(values: np.ndarray, apart: int, sums: np.ndarray) -> None:
 def _add(values: np.ndarray, apart: int, number: int, sums: np.ndarray) -> None:
     """Add to each sum so many values, which lie `apart`."""
     count = len(sums)
-    for first in range(0, number & ~3, 4):
-        at_one = first * apart
-        one = values[at_one : at_one + count]
-        two = values[at_one + apart : at_one + apart + count]
-        three = values[at_one + 2 * apart : at_one + 2 * apart + count]
-        four = values[at_one + 3 * apart : at_one + 3 * apart + count]
-        for at in range(count):
-            sums[at] += (one[at] + two[at]) + (three[at] + four[at])
-    if number & 2:
-        at_one = (number & ~3) * apart
-        one = values[at_one : at_one + count]
-        two = values[at_one + apart : at_one + apart + count]
+    for done in range(0, number - 1, 2):
+        first = done * apart
+        one = values[first : first + count]
+        two = values[first + apart : first + apart + count]
         for at in range(count):
             sums[at] += one[at] + two[at]
-    if number & 1:
-        at_one = (number - 1) * apart
-        one = values[at_one : at_one + count]
+    if number % 2:
+        first = (number - 1) * apart
+        one = values[first : first + count]
         for at in range(count):
             sums[at] += one[at]
 
